@@ -1,0 +1,62 @@
+# One command each: `make demo`, `make test`, `make check`, `make bench`, `make soak`.
+PYTHON ?= python3
+UV_VERSION := 0.13.8
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: setup toolchain demo up test check format artifacts soak bench lock clean
+
+setup: .venv/.ready
+
+.venv/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --no-deps -e .
+	@touch $@
+
+toolchain: node_modules/.ready
+
+node_modules/.ready: package-lock.json .venv/.ready
+	$(BIN)/npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+demo: setup
+	$(BIN)/echain demo $(if $(EXIT),--exit)
+
+up: setup
+	$(BIN)/echain up
+
+test: setup toolchain
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+	contracts/forge test
+
+check: setup toolchain
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	node_modules/.bin/pyright
+	$(BIN)/lint-imports
+	contracts/forge fmt --check
+	contracts/forge snapshot --check
+	$(BIN)/python -m contracts.artifacts --check
+
+format: setup toolchain
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	contracts/forge fmt
+
+artifacts: setup toolchain
+	$(BIN)/python -m contracts.artifacts
+
+soak: setup toolchain
+	$(BIN)/python -m pytest -m soak
+
+bench: setup
+	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
+
+lock: setup
+	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --upgrade \
+	  --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet -o requirements.lock
+
+clean:
+	rm -rf .venv node_modules .echain contracts/out contracts/cache

@@ -1,0 +1,1 @@
+"""The door: gates, scans, admissions, proofs of attendance."""

@@ -1,0 +1,1 @@
+"""The chain: RPC, ABI, following blocks, ingest, sending transactions."""

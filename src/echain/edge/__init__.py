@@ -1,0 +1,1 @@
+"""Toolkits towards the outside, without any domain."""

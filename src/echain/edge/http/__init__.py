@@ -1,0 +1,1 @@
+"""Typed HTTP endpoints: decode, check, answer the envelope, publish OpenAPI from the same types."""

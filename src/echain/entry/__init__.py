@@ -1,0 +1,1 @@
+"""Explicit wiring of the roles: api, indexer, worker, and the command line."""

@@ -1,0 +1,1 @@
+"""Events: drafts, publication, the projection of what the chain says of them."""

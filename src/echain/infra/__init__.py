@@ -1,0 +1,1 @@
+"""What the platform stands on: configuration, database, outbox, Redis, logging, embedded parts."""

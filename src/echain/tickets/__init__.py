@@ -1,0 +1,1 @@
+"""Tickets: purchase, transfer, refund, and the projections of sales and escrow."""
