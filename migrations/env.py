@@ -1,0 +1,8 @@
+"""Runs the migrations on the connection that `echain.infra.migrate` lends."""
+
+from alembic import context
+
+context.configure(connection=context.config.attributes["connection"], transaction_per_migration=True)
+
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,40 @@
+"""Messages to other rooms and processes, written in the transaction whose facts they tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from echain.infra.database import Tx
+from echain.kernel.messages import Message
+
+CHANNEL: Final = "outbox"
+"""What a relay listens on; the notification is empty, the rows say everything."""
+
+_PUBLISH: Final = """
+    WITH written AS (
+        INSERT INTO outbox (channel, type, data, chain_id, block_number)
+        SELECT channel, type, data, chain_id, block_number
+        FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::bigint[], $5::bigint[])
+             WITH ORDINALITY AS message (channel, type, data, chain_id, block_number, place)
+        ORDER BY place
+    )
+    SELECT pg_notify('outbox', '')
+"""
+
+
+async def publish(tx: Tx, messages: Sequence[Message]) -> None:
+    """Append messages in their order; they exist if and only if ``tx`` commits, and wake the relay then.
+
+    One statement whatever their number; none when there are none.
+    """
+    if not messages:
+        return
+    await tx.execute(
+        _PUBLISH,
+        [message.channel for message in messages],
+        [message.type for message in messages],
+        [message.data for message in messages],
+        [message.chain_id for message in messages],
+        [message.block_number for message in messages],
+    )
