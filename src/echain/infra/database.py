@@ -1,27 +1,24 @@
 """PostgreSQL: a lean pool that hands connections out in order of arrival and does no round trip of its own.
 
 asyncpg's stock pool resets a connection on each release, which costs a third of the throughput of small
-statements. Nothing here changes session state, so nothing needs a reset; what a transaction leaves behind is rolled
-back where it was opened.
+statements. Nothing here changes session state, so nothing needs a reset; what a transaction leaves behind is
+rolled back where it was opened.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 import asyncpg
 import msgspec
 
 from echain.kernel.errors import EchainError, Kind
 
-if TYPE_CHECKING:
-    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
-else:
-    Connection = asyncpg.Connection
+Connection: TypeAlias = asyncpg.Connection
 """One statement is one snapshot here: outside a transaction each commits by itself."""
 
 Tx: TypeAlias = Connection
@@ -40,6 +37,8 @@ _LOST: Final = (
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
+    # What is raised on a connection that heard the server's farewell, but not yet the end of its socket.
+    asyncpg.InternalClientError,
 )
 """The server says that it cannot serve; whatever ran is not committed, or not known to be."""
 
@@ -57,8 +56,8 @@ class DatabaseUnavailable(EchainError):
 class Database:
     """A pool of at most ``size`` connections to one PostgreSQL database.
 
-    Connections open when they are needed and stay. Those that wait are served in order of arrival. When the server
-    goes away every use raises `DatabaseUnavailable`; when it is back the next use connects again.
+    Connections open when they are needed and stay. Those that wait are served in order of arrival. When the
+    server goes away every use raises `DatabaseUnavailable`; when it is back the next use connects again.
     """
 
     def __init__(self, url: str, *, size: int, name: str) -> None:
@@ -103,7 +102,7 @@ class Database:
                 await connection.close(timeout=2)
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    async def connection(self) -> AsyncGenerator[Connection, None]:
         """Lend a connection on which each statement is its own transaction.
 
         Raises:
@@ -118,8 +117,8 @@ class Database:
             self._give_back(connection)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Tx]:
-        """Lend a connection inside a READ COMMITTED transaction: committed at the end, rolled back on any error.
+    async def transaction(self) -> AsyncGenerator[Tx, None]:
+        """Lend a connection inside a READ COMMITTED transaction: committed at its end, rolled back on errors.
 
         Raises:
             DatabaseUnavailable: the server is gone. When that happens during COMMIT nobody knows the outcome.
@@ -249,12 +248,16 @@ def _refuse(future: asyncio.Future[Connection], error: BaseException) -> None:
 
 def _translated(error: Exception, connection: Connection) -> Exception:
     if isinstance(error, _LOST) or connection.is_closed():
+        connection.terminate()
         return DatabaseUnavailable()
     return error
 
 
 async def connect(url: str, *, name: str = "echain") -> Connection:
-    """Return one connection outside any pool, for LISTEN and session locks; JSONB is plain Python in and out.
+    """Return one connection outside any pool, for LISTEN and session locks.
+
+    JSONB is plain Python in and out. In a ``jsonb[]`` the items must not be lists, which asyncpg takes for
+    another dimension of the array.
 
     Raises:
         DatabaseUnavailable: nothing answers within 5 s, or the server refuses.

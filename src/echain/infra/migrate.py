@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,7 @@ _LOCK: Final = 0x6563_6861_696E
 """The advisory lock of whoever migrates: "echain" in ASCII."""
 
 LOCK_TIMEOUT_SECONDS: Final = 5
-CONNECT_SECONDS: Final = 5.0
+CONNECT_SECONDS: Final = 5
 
 
 async def migrate(url: str, *, revision: str = "head") -> None:
@@ -32,13 +32,13 @@ async def migrate(url: str, *, revision: str = "head") -> None:
     """
     engine = create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=lambda: asyncpg.connect(url, timeout=CONNECT_SECONDS),
+        async_creator=partial(asyncpg.connect, url, timeout=CONNECT_SECONDS),
         poolclass=NullPool,
     )
     try:
         async with engine.connect() as connection:
             await connection.run_sync(_upgrade, revision)
-    except (OSError, asyncio.TimeoutError, asyncpg.PostgresConnectionError) as error:
+    except (OSError, asyncpg.PostgresConnectionError) as error:
         raise DatabaseUnavailable(f"the database does not answer: {error}") from error
     finally:
         await engine.dispose()
@@ -52,7 +52,7 @@ def scripts() -> Path:
 
 
 def _upgrade(connection: Connection, revision: str) -> None:
-    # Session locks and settings outlive the transactions of the single migrations and end with the connection.
+    # Session locks and settings outlive the transactions of the migrations and end with the connection.
     connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
     connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'"))
     connection.commit()

@@ -37,8 +37,8 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start ``command``, whose first word is an absolute path, so that it receives ``parting`` when we die.
 
-    Must be called by the main thread: the kernel takes the end of the starting thread for the end of the parent.
-    ``user`` is the account to run as, which only root may choose.
+    Must be called by the main thread: the kernel takes the end of the starting thread for the end of the
+    parent. ``user`` is the account to run as, which only root may choose.
     """
     tether = [sys.executable, "-I", "-S", _TETHER, str(os.getpid()), str(int(parting))]
     return subprocess.Popen(  # noqa: S603 - the words are ours, no shell reads them
@@ -70,7 +70,7 @@ def wait_until(
     """Return once ``ready`` says so.
 
     Raises:
-        PartFailed: the child ended, or ``seconds`` passed; it is killed then. The end of its log is in the text.
+        PartFailed: the child ended, or ``seconds`` passed; it is killed then. The text ends with its log.
     """
     deadline = time.monotonic() + seconds
     while not ready():

@@ -61,7 +61,7 @@ class Postgres:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start the server, laying out its data first when there is none, and return once it accepts connections.
+        """Start the server and return once it accepts connections; lay out its data first when there is none.
 
         What a killed predecessor left behind is cleared away or, while it still shuts down, waited for.
 
@@ -132,7 +132,7 @@ class Postgres:
                 return
             if time.monotonic() > deadline:
                 raise child.PartFailed(
-                    f"another PostgreSQL (process {owner}) uses {self.data}; stop it or set another ECHAIN_HOME"
+                    f"another PostgreSQL (process {owner}) uses {self.data}; stop it or change ECHAIN_HOME"
                 )
             time.sleep(0.02)
 
@@ -166,7 +166,7 @@ class Postgres:
                 )
             except child.PartFailed as error:
                 self._process = None
-                # The backends of a killed server hold its shared memory until they notice, within a second or two.
+                # The backends of a killed server hold its shared memory until they notice, a second or two.
                 if "pre-existing shared memory block" not in str(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
@@ -202,7 +202,7 @@ def _account() -> int | None:
 
 
 def _socket_folder(folder: Path) -> Path:
-    """Return where the socket goes: beside the data, or, when that path is too long for one, in a short place."""
+    """Return where the socket goes: beside the data, or in a short place when that path is too long."""
     beside = folder / "socket"
     if len(os.fsencode(beside / _SOCKET_NAME)) <= _LONGEST_SOCKET_PATH:
         return beside

@@ -1,7 +1,7 @@
 """Becomes another program that dies with its parent, even when the parent is killed.
 
-Run as a script by `child.spawn`: ``tether.py <parent pid> <signal> <user id or -> <program> <argument>…``. A script of
-its own instead of a function between fork and exec, because that is unsafe in a process with threads. It imports
+Run as a script by `child.spawn`: ``tether.py <parent pid> <signal> <user id or -> <program> <argument>…``. It is a
+script instead of a function between fork and exec because that is unsafe in a process with threads. It imports
 nothing of ours and starts in milliseconds.
 """
 
@@ -35,7 +35,7 @@ class _Data(ctypes.Structure):
 def _become(libc: ctypes.CDLL, user: int) -> None:
     """Give up root for ``user``, keeping the right to pass through folders that only root may enter.
 
-    A checkout below ``/root`` is the usual case; the alternative is to loosen the modes of folders that are not ours.
+    A checkout below ``/root`` is the usual case; the alternative is to loosen the modes of others' folders.
     """
     libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
     os.setgroups([])
