@@ -39,7 +39,8 @@ STATEMENTS: tuple[str, ...] = (
         id              UUID PRIMARY KEY,
         chain_id        BIGINT NOT NULL,
         ticket_contract BYTEA NOT NULL CHECK (octet_length(ticket_contract) = 20),
-        name            TEXT NOT NULL,
+        event_tag       BYTEA NOT NULL CHECK (octet_length(event_tag) = 4),
+        name            TEXT NOT NULL CHECK (length(name) BETWEEN 1 AND 80),
         secret_hash     BYTEA NOT NULL UNIQUE CHECK (octet_length(secret_hash) = 32),
         created_by      BYTEA NOT NULL CHECK (octet_length(created_by) = 20),
         created_at      TIMESTAMPTZ NOT NULL,
@@ -47,37 +48,61 @@ STATEMENTS: tuple[str, ...] = (
     )
     """,
     """
-    CREATE INDEX gates_event ON gates (chain_id, ticket_contract)
+    CREATE INDEX gates_event ON gates (chain_id, ticket_contract, id)
     """,
+    # By a gate or, at the desk, by the organizer themselves; never deleted, whatever the verdict.
     """
     CREATE TABLE scans (
         id              UUID PRIMARY KEY,
-        gate_id         UUID NOT NULL REFERENCES gates (id),
+        gate_id         UUID REFERENCES gates (id),
+        operator        BYTEA CHECK (octet_length(operator) = 20),
         ticket_contract BYTEA CHECK (octet_length(ticket_contract) = 20),
         token_id        BIGINT,
-        verdict         TEXT NOT NULL,
-        code_hash       BYTEA NOT NULL CHECK (octet_length(code_hash) = 32),
-        scanned_at      TIMESTAMPTZ NOT NULL
+        verdict         TEXT NOT NULL CHECK (verdict IN (
+            'admitted', 'already_admitted', 'not_holder', 'expired', 'forged', 'malformed', 'wrong_event',
+            'refunded', 'used_on_chain', 'locked', 'cancelled', 'unknown_ticket'
+        )),
+        code_hash       BYTEA CHECK (octet_length(code_hash) = 32),
+        scanned_at      TIMESTAMPTZ NOT NULL,
+        CHECK (num_nonnulls(gate_id, operator) = 1),
+        CHECK (operator IS NULL OR code_hash IS NULL)
     )
     """,
     """
     CREATE INDEX scans_gate ON scans (gate_id, scanned_at)
     """,
+    # `check_in_due` is when the POAP is looked after next; NULL when there is nothing left to do.
     """
     CREATE TABLE admissions (
-        id              UUID PRIMARY KEY,
-        chain_id        BIGINT NOT NULL,
-        ticket_contract BYTEA NOT NULL CHECK (octet_length(ticket_contract) = 20),
-        token_id        BIGINT NOT NULL,
-        holder          BYTEA NOT NULL CHECK (octet_length(holder) = 20),
-        gate_id         UUID NOT NULL REFERENCES gates (id),
-        scan_id         UUID NOT NULL REFERENCES scans (id),
-        admitted_at     TIMESTAMPTZ NOT NULL,
-        undone_at       TIMESTAMPTZ
+        id                UUID PRIMARY KEY,
+        chain_id          BIGINT NOT NULL,
+        ticket_contract   BYTEA NOT NULL CHECK (octet_length(ticket_contract) = 20),
+        token_id          BIGINT NOT NULL,
+        holder            BYTEA NOT NULL CHECK (octet_length(holder) = 20),
+        gate_id           UUID REFERENCES gates (id),
+        operator          BYTEA CHECK (octet_length(operator) = 20),
+        scan_id           UUID NOT NULL UNIQUE REFERENCES scans (id),
+        admitted_at       TIMESTAMPTZ NOT NULL,
+        undone_at         TIMESTAMPTZ,
+        undone_by_gate    UUID REFERENCES gates (id),
+        undone_by         BYTEA CHECK (octet_length(undone_by) = 20),
+        check_in_due      TIMESTAMPTZ,
+        check_in_attempts INTEGER NOT NULL DEFAULT 0 CHECK (check_in_attempts >= 0),
+        check_in_job      UUID,
+        CHECK (num_nonnulls(gate_id, operator) = 1),
+        CHECK (num_nonnulls(undone_by_gate, undone_by) = (undone_at IS NOT NULL)::int),
+        CHECK (undone_at IS NULL OR check_in_due IS NULL)
     )
     """,
+    # One admission ever; the referee of all gates.
     """
     CREATE UNIQUE INDEX admissions_once ON admissions (chain_id, ticket_contract, token_id) WHERE undone_at IS NULL
+    """,
+    """
+    CREATE INDEX admissions_undone ON admissions (chain_id, ticket_contract, token_id) WHERE undone_at IS NOT NULL
+    """,
+    """
+    CREATE INDEX admissions_check_in ON admissions (check_in_due) WHERE check_in_due IS NOT NULL
     """,
 )
 
