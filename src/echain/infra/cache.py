@@ -1,0 +1,248 @@
+"""Rendered bytes, kept in the process and in Redis, and dropped the moment the facts behind them change.
+
+What changes a fact sends `invalidate` in its own transaction. Every process listens: the notification arrives
+right after the commit, and the listener drops the key here and in Redis. Nothing is kept while nobody listens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Final, Self
+
+import structlog
+from redis.asyncio import Redis
+
+from echain.infra.cache_redis import RedisLayer
+from echain.infra.database import Connection, Tx, connect
+
+CHANNEL: Final = "cache"
+
+_LONGEST_PAYLOAD: Final = 7_900
+"""A notification holds less than 8,000 bytes."""
+
+_EVERYTHING: Final = "*"
+_MANY: Final = 10_000
+"""Above so many keys it is cheaper to forget everything."""
+
+_MEMORY_BYTES: Final = 32 * 1024 * 1024
+_HEARTBEAT_SECONDS: Final = 5.0
+_RECONNECT_SECONDS: Final = 0.2
+
+_log = structlog.get_logger(__name__)
+
+
+async def invalidate(tx: Tx, keys: Sequence[str]) -> None:
+    """Drop ``keys`` in every process once ``tx`` commits. One statement; keys hold no line breaks."""
+    if not keys:
+        return
+    await tx.execute("SELECT pg_notify('cache', payload) FROM unnest($1::text[]) AS payload", payloads(keys))
+
+
+def payloads(keys: Sequence[str]) -> list[str]:
+    """Pack keys into as few notifications as hold them; very many become one that says: everything."""
+    unique = list(dict.fromkeys(keys))
+    if len(unique) > _MANY:
+        return [_EVERYTHING]
+    packed: list[str] = []
+    lines: list[str] = []
+    size = 0
+    for key in unique:
+        length = len(key.encode()) + 1
+        if size + length > _LONGEST_PAYLOAD and lines:
+            packed.append("\n".join(lines))
+            lines, size = [], 0
+        lines.append(key)
+        size += length
+    return [*packed, "\n".join(lines)]
+
+
+class Cache:
+    """Two layers in front of a rendering; `start` before use, `close` at the end.
+
+    Redis may vanish and come back at any time: then the process's own layer serves alone, and no error is
+    seen. While the listening connection is down every call renders for itself.
+    """
+
+    def __init__(self, database_url: str, redis: Redis | None) -> None:
+        self._database_url = database_url
+        self._shared = RedisLayer(redis) if redis is not None else None
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._kept_bytes = 0
+        self._renderings: dict[str, asyncio.Task[bytes]] = {}
+        self._dropping: Counter[str] = Counter()
+        self._drops: asyncio.Queue[tuple[str, ...]] = asyncio.Queue()
+        self._listening = False
+        self._listener: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def listening(self) -> bool:
+        return self._listening
+
+    async def start(self) -> None:
+        """Begin to listen; returns at once, also when the database is down."""
+        self._listener = asyncio.create_task(self._listen_forever())
+
+    async def close(self) -> None:
+        """Stop listening and forget everything. The Redis client stays its owner's to close."""
+        if self._listener is not None:
+            self._listener.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._listener
+        for rendering in list(self._renderings.values()):
+            rendering.cancel()
+        self._forget_everything()
+
+    async def get_or_render(self, key: str, render: Callable[[], Awaitable[bytes]]) -> bytes:
+        """Return the bytes under ``key``; those who ask together share one rendering.
+
+        A rendering that began before an invalidation is never kept, and nobody who asks after it receives it.
+        Errors of ``render`` reach all who wait for it and are not kept.
+        """
+        kept = self._kept.get(key)
+        if kept is not None:
+            self._kept.move_to_end(key)
+            return kept
+        if not self._listening:
+            return await render()
+        rendering = self._renderings.get(key)
+        if rendering is None:
+            rendering = asyncio.create_task(self._render(key, render))
+            self._renderings[key] = rendering
+            rendering.add_done_callback(lambda done: self._finished(key, done))
+        # One who gives up must not take the rendering away from the others.
+        return await asyncio.shield(rendering)
+
+    def forget(self, *keys: str) -> None:
+        """Drop keys as a notification would, at once.
+
+        For a writer that has committed and reads its own change before the notification arrives.
+        """
+        for key in keys:
+            self._kept_bytes -= len(self._kept.pop(key, b""))
+            # Whoever still renders this key has old facts: unregistered, it will not be kept or shared.
+            self._renderings.pop(key, None)
+        if self._shared is not None:
+            self._dropping.update(keys)
+            self._drops.put_nowait(keys)
+
+    async def _render(self, key: str, render: Callable[[], Awaitable[bytes]]) -> bytes:
+        this = asyncio.current_task()
+        # Until Redis has dropped the key it holds the old bytes.
+        shared = None if self._dropping[key] or self._dropping[_EVERYTHING] else self._shared
+        lease = secrets.token_bytes(12)
+        if shared is not None:
+            found = await shared.look_up(key, lease)
+            if found is not None:
+                if self._renderings.get(key) is this:
+                    self._keep(key, found)
+                return found
+        rendered = await render()
+        if shared is not None and self._renderings.get(key) is this:
+            await shared.store(key, lease, rendered)
+        if self._renderings.get(key) is this:
+            self._keep(key, rendered)
+        return rendered
+
+    def _keep(self, key: str, value: bytes) -> None:
+        self._kept_bytes += len(value) - len(self._kept.pop(key, b""))
+        self._kept[key] = value
+        while self._kept_bytes > _MEMORY_BYTES:
+            _, dropped = self._kept.popitem(last=False)
+            self._kept_bytes -= len(dropped)
+
+    def _finished(self, key: str, done: asyncio.Task[bytes]) -> None:
+        if self._renderings.get(key) is done:
+            del self._renderings[key]
+        if not done.cancelled():
+            done.exception()  # seen: whoever waited was told, and a lone caller may have given up
+
+    def _forget_everything(self) -> None:
+        self._kept.clear()
+        self._kept_bytes = 0
+        self._renderings.clear()
+
+    async def _listen_forever(self) -> None:
+        told = False
+        while True:
+            try:
+                await self._listen()
+                told = False
+            except Exception as error:  # noqa: BLE001 - whatever ends it, listening is tried again
+                if not told:
+                    _log.warning("cache.not_listening", reason=str(error) or type(error).__name__)
+                told = True
+            finally:
+                self._listening = False
+                self._forget_everything()
+            await asyncio.sleep(_RECONNECT_SECONDS)
+
+    async def _listen(self) -> None:
+        """Listen until the connection is lost."""
+        connection = await connect(self._database_url, name="echain cache")
+        lost = asyncio.Event()
+
+        def on_loss(_: Connection) -> None:
+            lost.set()
+
+        def on_message(_: Connection, _pid: int, _channel: str, payload: object) -> None:
+            self._heard(str(payload))
+
+        connection.add_termination_listener(on_loss)
+        try:
+            await connection.add_listener(CHANNEL, on_message)
+            await self._begin()
+            async with asyncio.TaskGroup() as group:
+                dropper = group.create_task(self._drop_in_redis())
+                await _until_lost(connection, lost)
+                dropper.cancel()
+        finally:
+            connection.terminate()
+
+    async def _begin(self) -> None:
+        """Start from nothing: what was invalidated while nobody listened is unknown."""
+        self._drops = asyncio.Queue()
+        self._dropping.clear()
+        if self._shared is not None:
+            await self._shared.drop_everything()
+        self._listening = True
+
+    def _heard(self, payload: str) -> None:
+        if payload == _EVERYTHING:
+            self._forget_everything()
+            self.forget(_EVERYTHING)
+        else:
+            self.forget(*payload.split("\n"))
+
+    async def _drop_in_redis(self) -> None:
+        while self._shared is not None:
+            keys = await self._drops.get()
+            if _EVERYTHING in keys:
+                await self._shared.drop_everything()
+            else:
+                await self._shared.drop(keys)
+            self._dropping.subtract(keys)
+            for key in keys:
+                if not self._dropping[key]:
+                    del self._dropping[key]
+
+
+async def _until_lost(connection: Connection, lost: asyncio.Event) -> None:
+    """Return when the connection ends or no longer answers; a half-open one would miss invalidations."""
+    while not lost.is_set():
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_HEARTBEAT_SECONDS):
+                await lost.wait()
+        if not lost.is_set():
+            async with asyncio.timeout(_HEARTBEAT_SECONDS):
+                await connection.execute("SELECT 1")

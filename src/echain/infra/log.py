@@ -1,0 +1,106 @@
+"""One line an occurrence: JSON for machines, colours for people; secrets do not print."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Any, Final, TextIO
+
+import msgspec
+import structlog
+
+from echain.infra.secret import HIDDEN
+
+_SENSITIVE: Final = frozenset(
+    {
+        "authorization",
+        "cookie",
+        "set_cookie",
+        "password",
+        "passwd",
+        "secret",
+        "token",
+        "access_token",
+        "refresh_token",
+        "private_key",
+        "api_key",
+        "signature",
+        "seed",
+    }
+)
+"""Fields whose values never reach a log, whatever their type."""
+
+_encode = msgspec.json.Encoder(enc_hook=repr).encode
+
+
+def configure(*, json: bool, level: str, role: str, stream: TextIO | None = None) -> None:
+    """Send all logs of this process, the libraries' included, to ``stream`` (standard error), one line each.
+
+    ``role`` stands in every line, and so does what ``structlog.contextvars`` binds, as a request's id.
+    """
+    output = stream or sys.stderr
+    renderer: Any = _JsonLine() if json else _console(output)
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _Role(role),
+    ]
+    final: list[Any] = [structlog.processors.format_exc_info] if json else []
+    structlog.configure(
+        processors=[*shared, *final, redact, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(output),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(output)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *final,
+                redact,
+                renderer,
+            ],
+        )
+    )
+    logging.root.handlers[:] = [handler]
+    logging.root.setLevel(max(logging.getLevelNamesMapping()[level.upper()], logging.INFO))
+
+
+def redact(_logger: object, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Hide sensitive fields of a log entry, also inside mappings."""
+    return {key: _hidden(key, value) for key, value in entry.items()}
+
+
+def _hidden(key: object, value: object) -> object:
+    if isinstance(key, str) and key.lower().replace("-", "_") in _SENSITIVE:
+        return HIDDEN
+    if isinstance(value, Mapping):
+        return {inner: _hidden(inner, held) for inner, held in value.items()}
+    return value
+
+
+def _console(output: TextIO) -> structlog.dev.ConsoleRenderer:
+    # The prettier tracebacks show local variables, secrets among them.
+    return structlog.dev.ConsoleRenderer(
+        colors=output.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
+
+
+class _Role:
+    def __init__(self, role: str) -> None:
+        self._role = role
+
+    def __call__(
+        self, _logger: object, _method: str, entry: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        entry.setdefault("role", self._role)
+        return entry
+
+
+class _JsonLine:
+    def __call__(self, _logger: object, _method: str, entry: MutableMapping[str, Any]) -> str:
+        return _encode(entry).decode()
