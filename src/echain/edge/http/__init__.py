@@ -1,1 +1,36 @@
 """Typed HTTP endpoints: decode, check, answer the envelope, publish OpenAPI from the same types."""
+
+from echain.edge.http.answer import Cookie, Raw, Rendered, Reply
+from echain.edge.http.application import Application, application
+from echain.edge.http.call import Auth, Call, Caller, Nothing
+from echain.edge.http.endpoint import Endpoint, delete, get, post, put
+from echain.edge.http.errors import Forbidden, Unauthenticated
+from echain.edge.http.fields import AddressText, HashText, Moment, WeiText
+from echain.edge.http.idempotency import Idempotency
+from echain.edge.http.idempotency_store import StoredIdempotency
+
+__all__ = [
+    "AddressText",
+    "Application",
+    "Auth",
+    "Call",
+    "Caller",
+    "Cookie",
+    "Endpoint",
+    "Forbidden",
+    "HashText",
+    "Idempotency",
+    "Moment",
+    "Nothing",
+    "Raw",
+    "Rendered",
+    "Reply",
+    "StoredIdempotency",
+    "Unauthenticated",
+    "WeiText",
+    "application",
+    "delete",
+    "get",
+    "post",
+    "put",
+]

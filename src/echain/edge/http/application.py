@@ -1,0 +1,355 @@
+"""The ASGI application: route, authenticate, decode, run, answer. One function deep, no middleware."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import re
+import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
+from time import perf_counter
+from typing import Any, TypeAlias
+from urllib.parse import quote
+
+import msgspec
+import structlog
+
+from echain.edge.http.body import Body, Disconnected, Receive, read_body
+from echain.edge.http.call import Auth, Call, Caller, Cookies, Headers, Nothing
+from echain.edge.http.docs import docs_endpoints
+from echain.edge.http.endpoint import Endpoint
+from echain.edge.http.envelope import Stamp
+from echain.edge.http.errors import (
+    Forbidden,
+    HeadersTooLarge,
+    Internal,
+    MethodNotAllowed,
+    RouteNotFound,
+    Unauthenticated,
+)
+from echain.edge.http.idempotency import Claim, Idempotency, Kept, checked_key, request_hash
+from echain.edge.http.openapi import openapi_endpoint
+from echain.edge.http.parameters import Parameters
+from echain.edge.http.rendering import NOSNIFF, Answer, refused, rendered
+from echain.edge.http.router import Router
+from echain.kernel.errors import EchainError
+from echain.kernel.time import Clock
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Authenticate: TypeAlias = Callable[[Mapping[str, str], Mapping[str, str]], Awaitable[Caller | None]]
+Lifespan: TypeAlias = Callable[[], AbstractAsyncContextManager[None]]
+
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 16_384
+SLOW_SECONDS = 0.5
+"""An answer that took longer is logged as a warning."""
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_NOTHING = Nothing()
+_NOT_KEPT = frozenset({401, 408, 429})
+"""Refusals that say nothing about the request itself; a retry may fare better."""
+
+
+class _Route:
+    """An endpoint with its decoders made."""
+
+    __slots__ = ("body", "endpoint", "handler", "names", "path", "query", "scope_auth")
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.handler = endpoint.handler
+        self.names = tuple(segment[1:-1] for segment in endpoint.segments if segment.startswith("{"))
+        self.path = Parameters(endpoint.path_params)
+        self.query = Parameters(endpoint.query)
+        self.body = Body(endpoint.body) if endpoint.takes_body else None
+        self.scope_auth = endpoint.auth
+
+
+class _Request:
+    """What one request carries from step to step."""
+
+    __slots__ = ("headers", "now", "receive", "request_id", "scope", "timestamp")
+
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        headers: dict[bytes, bytes],
+        request_id: bytes,
+        now: datetime,
+        timestamp: bytes,
+    ) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.headers = headers
+        self.request_id = request_id
+        self.now = now
+        self.timestamp = timestamp
+
+
+class Application:
+    """Serves endpoints over ASGI; build it with `application`."""
+
+    def __init__(
+        self,
+        endpoints: Sequence[Endpoint],
+        *,
+        authenticate: Authenticate,
+        clock: Clock,
+        idempotency: Idempotency,
+        lifespan: Lifespan | None,
+    ) -> None:
+        self._router: Router[_Route] = Router()
+        for endpoint in endpoints:
+            self._router.add(endpoint.method, endpoint.path, _Route(endpoint))
+        self._authenticate = authenticate
+        self._clock = clock
+        self._idempotency = idempotency
+        self._lifespan = lifespan
+        self._stamp = Stamp()
+        self._id_prefix = secrets.token_hex(8).encode("ascii")
+        self._ids = itertools.count(1)
+        self._log = _Log()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope."""
+        if scope["type"] == "http":
+            await self._serve(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = perf_counter()
+        headers = dict[bytes, bytes](scope["headers"])
+        request_id = headers.get(b"x-request-id")
+        if request_id is None or not _REQUEST_ID.fullmatch(request_id):
+            request_id = b"%b-%x" % (self._id_prefix, next(self._ids))
+        structlog.contextvars.bind_contextvars(request_id=request_id.decode("ascii"))
+        now = self._clock()
+        request = _Request(scope, receive, headers, request_id, now, self._stamp(now))
+        try:
+            status, answer_headers, body = await self._answer(request)
+        except Disconnected:
+            return
+        if status != 304:
+            answer_headers.append((b"content-length", b"%d" % len(body)))
+        answer_headers.append((b"x-request-id", request_id))
+        answer_headers.append(NOSNIFF)
+        await send({"type": "http.response.start", "status": status, "headers": answer_headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+        self._log.answered(scope, status, perf_counter() - started)
+
+    async def _answer(self, request: _Request) -> Answer:
+        allow: bytes | None = None
+        try:
+            _check_headers(request.scope["headers"])
+            found = self._router.find(_raw_path(request.scope))
+            if found is None:
+                raise RouteNotFound
+            resource, values = found
+            route = resource.routes.get(request.scope["method"])
+            if route is None:
+                allow = resource.allow
+                raise MethodNotAllowed
+            return await self._run(route, values, request)
+        except EchainError as error:
+            return refused(error, request.timestamp, request.request_id, allow)
+        except Disconnected:
+            raise
+        except Exception:
+            return self._broken(request)
+
+    async def _run(self, route: _Route, values: tuple[str, ...], request: _Request) -> Answer:
+        scope, headers = request.scope, request.headers
+        view, cookies = Headers(headers), Cookies(headers.get(b"cookie", b""))
+        caller = None
+        if route.scope_auth is not Auth.PUBLIC:
+            caller = await self._admitted(route.scope_auth, view, cookies)
+        path = route.path.positional(route.names, values) if values else _NOTHING
+        query = route.query.query(scope["query_string"])
+        body, raw_body = _NOTHING, b""
+        if route.body is not None:
+            raw_body = await read_body(request.receive, headers, route.endpoint.max_body_bytes)
+            body = route.body.decode(raw_body, headers)
+        client = scope.get("client")
+        call = Call(
+            path,
+            query,
+            body,
+            caller,
+            request.request_id.decode("ascii"),
+            request.now,
+            view,
+            cookies,
+            client[0] if client else "",
+        )
+        if route.endpoint.idempotent and b"idempotency-key" in headers:
+            return await self._once(route, call, request, raw_body)
+        result = await route.handler(call)
+        return rendered(
+            route.endpoint, result, request.timestamp, request.request_id, headers.get(b"if-none-match")
+        )
+
+    async def _admitted(self, auth: Auth, headers: Headers, cookies: Cookies) -> Caller | None:
+        caller = await self._authenticate(headers, cookies)
+        if caller is None:
+            if auth is Auth.OPTIONAL:
+                return None
+            raise Unauthenticated
+        if (auth is Auth.USER and caller.kind != "user") or (auth is Auth.GATE and caller.kind != "gate"):
+            raise Forbidden
+        return caller
+
+    async def _once(
+        self, route: _Route, call: Call[Any, Any, Any], request: _Request, raw_body: bytes
+    ) -> Answer:
+        """Run a request with an Idempotency-Key, or replay what it was answered with."""
+        key = checked_key(request.headers[b"idempotency-key"])
+        scope = f"{call.caller.kind}:{call.caller.id}" if call.caller else f"client:{call.client}"
+        unique = request_hash("POST", _raw_path(request.scope), request.scope["query_string"], raw_body)
+        claim = await self._idempotency.claim(scope, key, unique, request.now)
+        if isinstance(claim, Kept):
+            return Answer(claim.status, [*claim.headers, (b"idempotency-replayed", b"true")], claim.body)
+        try:
+            answer = await self._run_claimed(route, msgspec.structs.replace(call, claim=claim), request)
+        except BaseException:
+            await self._released(claim)
+            raise
+        await self._settled(claim, answer)
+        return answer
+
+    async def _run_claimed(self, route: _Route, call: Call[Any, Any, Any], request: _Request) -> Answer:
+        try:
+            result = await route.handler(call)
+            return rendered(route.endpoint, result, request.timestamp, request.request_id, None)
+        except EchainError as error:
+            return refused(error, request.timestamp, request.request_id)
+        except Exception:
+            return self._broken(request)
+
+    async def _settled(self, claim: Claim, answer: Answer) -> None:
+        """Keep the answer, or free the key where a retry may fare better."""
+        if answer.status >= 500 or answer.status in _NOT_KEPT:
+            await self._released(claim)
+            return
+        kept = Kept(
+            answer.status, tuple(pair for pair in answer.headers if pair[0] != b"set-cookie"), answer.body
+        )
+        try:
+            await claim.complete(kept)
+        except EchainError as error:  # the effect stands and its answer is known; only a retry would miss it
+            self._log.lost("http.answer_not_kept", error)
+
+    async def _released(self, claim: Claim) -> None:
+        try:
+            await claim.abandon()
+        except EchainError as error:  # the claim opens by itself after a minute
+            self._log.lost("http.claim_not_released", error)
+
+    def _broken(self, request: _Request) -> Answer:
+        """Answer a bug: logged whole, told with nothing but the request id."""
+        self._log.broken(request.scope)
+        return refused(Internal(), request.timestamp, request.request_id)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        started = False
+        try:
+            async with self._lifespan() if self._lifespan else _nothing_to_start():
+                await send({"type": "lifespan.startup.complete"})
+                started = True
+                await receive()
+        except BaseException as error:
+            phase = "shutdown" if started else "startup"
+            await send({"type": f"lifespan.{phase}.failed", "message": str(error)})
+            raise
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+class _Log:
+    """The access log: bugs as errors, slow answers as warnings, the others only where debug lines are wanted."""
+
+    def __init__(self) -> None:
+        self._bound: Any = None
+        self._verbose = False
+
+    def _logger(self) -> Any:
+        if (
+            self._bound is None
+        ):  # not before the first request: until then the process may still set its logging up
+            self._bound = structlog.get_logger().bind(logger="echain.http")
+            self._verbose = self._bound.is_enabled_for(logging.DEBUG)
+        return self._bound
+
+    def answered(self, scope: Scope, status: int, seconds: float) -> None:
+        logger = self._logger()
+        if seconds >= SLOW_SECONDS or self._verbose:
+            write = logger.warning if seconds >= SLOW_SECONDS else logger.debug
+            write(
+                "http.answered",
+                method=scope["method"],
+                path=scope["path"],
+                status=status,
+                milliseconds=round(seconds * 1000, 2),
+            )
+
+    def broken(self, scope: Scope) -> None:
+        self._logger().exception("http.broken", method=scope["method"], path=scope["path"])
+
+    def lost(self, what: str, error: EchainError) -> None:
+        self._logger().warning(what, code=error.code, reason=error.message)
+
+
+def _check_headers(headers: Sequence[tuple[bytes, bytes]]) -> None:
+    if len(headers) > MAX_HEADERS:
+        raise HeadersTooLarge(f"The request carries more than {MAX_HEADERS} headers.")
+    size = 0
+    for name, value in headers:
+        size += len(name) + len(value)
+    if size > MAX_HEADER_BYTES:
+        raise HeadersTooLarge(f"The request's headers are larger than {MAX_HEADER_BYTES} bytes.")
+
+
+def _raw_path(scope: Scope) -> bytes:
+    """Return the path as it came over the wire; a server that does not pass it on gets it escaped again."""
+    raw: bytes | None = scope.get("raw_path")
+    return quote(scope["path"]).encode("ascii") if raw is None else raw
+
+
+@asynccontextmanager
+async def _nothing_to_start() -> AsyncGenerator[None, None]:
+    yield
+
+
+def application(
+    endpoints: Sequence[Endpoint],
+    *,
+    authenticate: Authenticate,
+    clock: Clock,
+    idempotency: Idempotency,
+    title: str,
+    version: str,
+    description: str = "",
+    lifespan: Lifespan | None = None,
+) -> Application:
+    """Return the ASGI application of these endpoints, with ``/api/v1/openapi.json`` and ``/docs`` beside them.
+
+    ``authenticate`` gets headers and cookies and returns who they stand for, or None; it raises an error of kind
+    UNAUTHENTICATED for credentials that no longer hold. ``lifespan`` is entered at start-up, left at shutdown.
+
+    Raises:
+        ValueError: two endpoints at one place, or one that contradicts itself.
+    """
+    document = openapi_endpoint(endpoints, title=title, version=version, description=description)
+    return Application(
+        [*endpoints, document, *docs_endpoints()],
+        authenticate=authenticate,
+        clock=clock,
+        idempotency=idempotency,
+        lifespan=lifespan,
+    )

@@ -1,0 +1,138 @@
+"""What a handler is given: decoded parts, the caller, the time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from enum import Enum
+from typing import Generic, Literal, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from echain.edge.http.errors import Unauthenticated
+from echain.edge.http.idempotency import Claim
+from echain.infra.database import Tx
+from echain.kernel.evm import Address
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """No fields: an endpoint without path parameters, query or body."""
+
+
+P = TypeVar("P", bound=msgspec.Struct)
+Q = TypeVar("Q", bound=msgspec.Struct)
+B = TypeVar("B", bound=msgspec.Struct)
+
+
+class Auth(Enum):
+    """Who may call an endpoint."""
+
+    PUBLIC = "public"
+    """Anyone; credentials are not looked at."""
+    OPTIONAL = "optional"
+    """Anyone; ``call.caller`` is set when valid credentials came along."""
+    USER = "user"
+    """A signed-in user: 401 without credentials, 403 for a gate."""
+    GATE = "gate"
+    """A gate with its secret: 401 without credentials, 403 for a user."""
+    ANY = "any"
+    """A user or a gate: 401 without credentials."""
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who sent the request: a user with the address they signed in with, or a gate."""
+
+    kind: Literal["user", "gate"]
+    id: UUID
+    address: Address | None = None
+    session: UUID | None = None
+
+
+class Headers(Mapping[str, str]):
+    """A read-only view of the request's headers; names in any case, values as Latin-1, the last of equals."""
+
+    __slots__ = ("_raw",)
+
+    def __init__(self, raw: Mapping[bytes, bytes]) -> None:
+        self._raw = raw
+
+    def __getitem__(self, name: str) -> str:
+        return self._raw[name.lower().encode("latin-1", "replace")].decode("latin-1")
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.decode("latin-1") for name in self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+
+class Cookies(Mapping[str, str]):
+    """A read-only view of the request's cookies, parsed when first asked for; the first of equals counts."""
+
+    __slots__ = ("_header", "_pairs")
+
+    def __init__(self, header: bytes) -> None:
+        self._header = header
+        self._pairs: dict[str, str] | None = None
+
+    def _parsed(self) -> dict[str, str]:
+        if self._pairs is None:
+            pairs: dict[str, str] = {}
+            for part in self._header.decode("latin-1").split(";"):
+                name, equals, value = part.partition("=")
+                if equals:
+                    pairs.setdefault(name.strip(), value.strip().strip('"'))
+            self._pairs = pairs
+        return self._pairs
+
+    def __getitem__(self, name: str) -> str:
+        return self._parsed()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parsed())
+
+    def __len__(self) -> int:
+        return len(self._parsed())
+
+
+class Call(msgspec.Struct, Generic[P, Q, B], frozen=True, gc=False):
+    """One request, decoded and checked.
+
+    ``now`` is the moment it was taken up; everything that the request writes uses it. ``client`` is the peer's
+    address as the server sees it, empty when there is none.
+    """
+
+    path: P
+    query: Q
+    body: B
+    caller: Caller | None
+    request_id: str
+    now: datetime
+    headers: Mapping[str, str]
+    cookies: Mapping[str, str]
+    client: str
+    claim: Claim | None = None
+
+    @property
+    def user(self) -> Caller:
+        """Return the caller.
+
+        Raises:
+            Unauthenticated: nobody signed in; cannot happen on endpoints other than PUBLIC and OPTIONAL ones.
+        """
+        if self.caller is None:
+            raise Unauthenticated
+        return self.caller
+
+    async def once(self, tx: Tx) -> None:
+        """Bind the request's Idempotency-Key to this transaction: its effect commits once, whatever crashes.
+
+        Without this call a process that dies between commit and answer lets a retry repeat the effect after a
+        minute. Does nothing for a request without a key.
+
+        Raises:
+            ClaimLost: the request took so long that a retry took over; the transaction must roll back.
+        """
+        if self.claim is not None:
+            await self.claim.bind(tx)

@@ -1,0 +1,217 @@
+"""One endpoint: what it takes, what it answers, who may call it; declared where its handler stands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypedDict, Unpack
+
+import msgspec
+
+from echain.edge.http.call import Auth, B, Call, Nothing, P, Q
+from echain.kernel.errors import EchainError
+
+Handler: TypeAlias = Callable[[Call[P, Q, B]], Awaitable[object]]
+Decorator: TypeAlias = Callable[[Handler[P, Q, B]], "Endpoint"]
+
+DEFAULT_MAX_BODY_BYTES = 65_536
+
+_SEGMENT = re.compile(r"\{[a-z][A-Za-z0-9_]*\}|[A-Za-z0-9._~-]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """What `get`, `post`, `put` and `delete` make of a handler; `application` serves it."""
+
+    method: str
+    path: str
+    handler: Callable[[Call[Any, Any, Any]], Awaitable[object]]
+    summary: str
+    tag: str
+    answer: Any
+    path_params: type[msgspec.Struct] = Nothing
+    query: type[msgspec.Struct] = Nothing
+    body: type[msgspec.Struct] = Nothing
+    status: int = 200
+    auth: Auth = Auth.PUBLIC
+    errors: Sequence[type[EchainError]] = ()
+    description: str = ""
+    other_statuses: Sequence[int] = ()
+    media_type: str = "application/json"
+    listed: bool = True
+    idempotent: bool = False
+    max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
+
+    def __post_init__(self) -> None:
+        """Refuse a declaration that contradicts itself.
+
+        Raises:
+            ValueError: the path is misspelled, or it and its parameters differ.
+        """
+        if not self.path.startswith("/") or not all(map(_SEGMENT.fullmatch, self.segments)):
+            raise ValueError(f"{self.path}: a path is /segments of letters, digits, ._~- or {{parameter}}")
+        named = {segment[1:-1] for segment in self.segments if segment.startswith("{")}
+        declared = {field.encode_name for field in msgspec.structs.fields(self.path_params)}
+        if named != declared:
+            raise ValueError(
+                f"{self.method} {self.path}: path_params has {sorted(declared)}, not {sorted(named)}"
+            )
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        """The path's parts; the parameters' stand in braces."""
+        return tuple(self.path.split("/")[1:])
+
+    @property
+    def takes_body(self) -> bool:
+        """Whether a body is read at all."""
+        return self.method in {"POST", "PUT"}
+
+
+class Options(TypedDict, total=False):
+    """What every endpoint may say besides its types.
+
+    ``status`` of success, ``errors`` of its own (those of the toolkit come by themselves), ``other_statuses`` of
+    success that a `Reply` may choose, ``media_type`` of a `Raw` answer, ``listed`` False to keep it out of OpenAPI.
+    """
+
+    status: int
+    auth: Auth
+    errors: Sequence[type[EchainError]]
+    description: str
+    other_statuses: Sequence[int]
+    media_type: str
+    listed: bool
+
+
+class WriteOptions(Options, total=False):
+    """What an endpoint with a body may say: the most bytes it takes, 64 KiB unless told."""
+
+    max_body_bytes: int
+
+
+class PostOptions(WriteOptions, total=False):
+    """What a POST may say: ``idempotent`` lets it honour Idempotency-Key."""
+
+    idempotent: bool
+
+
+def get(
+    path: str,
+    *,
+    summary: str,
+    tag: str,
+    answer: Any,
+    path_params: type[P] = Nothing,
+    query: type[Q] = Nothing,
+    **options: Unpack[Options],
+) -> Decorator[P, Q, Nothing]:
+    """Declare a read; HEAD comes with it, and an ETag with If-None-Match.
+
+    ``answer`` is the type of ``data``: a Struct, ``list[T]`` (the handler then returns a `Page` of T or a list),
+    None, or `Raw` for an answer without envelope. A union documents alternatives.
+    """
+
+    def declare(handler: Handler[P, Q, Nothing]) -> Endpoint:
+        return Endpoint(
+            method="GET",
+            path=path,
+            handler=handler,
+            summary=summary,
+            tag=tag,
+            answer=answer,
+            path_params=path_params,
+            query=query,
+            **options,
+        )
+
+    return declare
+
+
+def post(
+    path: str,
+    *,
+    summary: str,
+    tag: str,
+    answer: Any,
+    path_params: type[P] = Nothing,
+    query: type[Q] = Nothing,
+    body: type[B] = Nothing,
+    **options: Unpack[PostOptions],
+) -> Decorator[P, Q, B]:
+    """Declare a POST; see `get` for ``answer``."""
+
+    def declare(handler: Handler[P, Q, B]) -> Endpoint:
+        return Endpoint(
+            method="POST",
+            path=path,
+            handler=handler,
+            summary=summary,
+            tag=tag,
+            answer=answer,
+            path_params=path_params,
+            query=query,
+            body=body,
+            **options,
+        )
+
+    return declare
+
+
+def put(
+    path: str,
+    *,
+    summary: str,
+    tag: str,
+    answer: Any,
+    path_params: type[P] = Nothing,
+    query: type[Q] = Nothing,
+    body: type[B] = Nothing,
+    **options: Unpack[WriteOptions],
+) -> Decorator[P, Q, B]:
+    """Declare a PUT; see `get` for ``answer``."""
+
+    def declare(handler: Handler[P, Q, B]) -> Endpoint:
+        return Endpoint(
+            method="PUT",
+            path=path,
+            handler=handler,
+            summary=summary,
+            tag=tag,
+            answer=answer,
+            path_params=path_params,
+            query=query,
+            body=body,
+            **options,
+        )
+
+    return declare
+
+
+def delete(
+    path: str,
+    *,
+    summary: str,
+    tag: str,
+    answer: Any,
+    path_params: type[P] = Nothing,
+    query: type[Q] = Nothing,
+    **options: Unpack[Options],
+) -> Decorator[P, Q, Nothing]:
+    """Declare a DELETE, whose body is not read; see `get` for ``answer``."""
+
+    def declare(handler: Handler[P, Q, Nothing]) -> Endpoint:
+        return Endpoint(
+            method="DELETE",
+            path=path,
+            handler=handler,
+            summary=summary,
+            tag=tag,
+            answer=answer,
+            path_params=path_params,
+            query=query,
+            **options,
+        )
+
+    return declare

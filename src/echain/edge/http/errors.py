@@ -1,0 +1,124 @@
+"""Errors as HTTP knows them: what the toolkit itself refuses, and the status of every kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from echain.kernel.errors import EchainError, Invalid, Kind
+
+STATUS_OF_KIND: dict[Kind, int] = {
+    Kind.INVALID: 422,
+    Kind.UNAUTHENTICATED: 401,
+    Kind.FORBIDDEN: 403,
+    Kind.NOT_FOUND: 404,
+    Kind.CONFLICT: 409,
+    Kind.PRECONDITION: 412,
+    Kind.TOO_LARGE: 413,
+    Kind.LIMITED: 429,
+    Kind.UNAVAILABLE: 503,
+    Kind.INTERNAL: 500,
+}
+
+FieldError = dict[str, str]
+"""``{"path": …, "reason": …}``."""
+
+
+class Refusal(EchainError):
+    """Something that only HTTP knows is wrong, with a status of its own."""
+
+    status: ClassVar[int] = 400
+    closes: ClassVar[bool] = False
+    """Whether the connection ends with this answer, because the rest of the request is not read."""
+
+
+class Unauthenticated(EchainError):
+    """Sign in first: send `Authorization: Bearer <token>`."""
+
+    kind = Kind.UNAUTHENTICATED
+    code = "auth.required"
+
+
+class Forbidden(EchainError):
+    """These credentials do not open this door; a user's token and a gate's secret are different keys."""
+
+    kind = Kind.FORBIDDEN
+    code = "auth.forbidden"
+
+
+class RouteNotFound(Refusal):
+    """There is no such path; paths have no trailing slash. See /docs."""
+
+    kind = Kind.NOT_FOUND
+    code = "not_found"
+    status = 404
+
+
+class MethodNotAllowed(Refusal):
+    """The path exists, the method does not; the Allow header lists those that do."""
+
+    kind = Kind.INVALID
+    code = "request.method_not_allowed"
+    status = 405
+
+
+class Malformed(Refusal):
+    """The request cannot be read: its text is not what its form promises."""
+
+    kind = Kind.INVALID
+    code = "request.malformed"
+    status = 400
+
+
+class SlowBody(Refusal):
+    """The body did not arrive in time; send it again over a better connection."""
+
+    kind = Kind.INVALID
+    code = "request.timeout"
+    status = 408
+    closes = True
+
+
+class BodyTooLarge(Refusal):
+    """The body is larger than this endpoint takes."""
+
+    kind = Kind.TOO_LARGE
+    code = "request.too_large"
+    status = 413
+    closes = True
+
+
+class WrongMediaType(Refusal):
+    """The body must be JSON in UTF-8: send `Content-Type: application/json`."""
+
+    kind = Kind.INVALID
+    code = "request.media_type"
+    status = 415
+
+
+class HeadersTooLarge(Refusal):
+    """The request carries too many or too long headers."""
+
+    kind = Kind.TOO_LARGE
+    code = "request.headers_too_large"
+    status = 431
+    closes = True
+
+
+class Internal(EchainError):
+    """Something broke on our side; tell us the request id."""
+
+
+def invalid_fields(fields: Sequence[FieldError]) -> Invalid:
+    """Return the one error for these wrong fields, whose message names the first."""
+    first = fields[0]
+    more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
+    return Invalid(f"{first['path']}: {first['reason']}{more}", fields=list(fields))
+
+
+def status_of(error: EchainError | type[EchainError]) -> int:
+    """Return the HTTP status that this error, or class of errors, is answered with."""
+    kind = error if isinstance(error, type) else type(error)
+    if issubclass(kind, Refusal):
+        return kind.status
+    return STATUS_OF_KIND[error.kind]

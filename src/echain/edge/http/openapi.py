@@ -1,0 +1,283 @@
+"""OpenAPI 3.1 from the endpoints' own types: one operation each, with every status it may answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from http import HTTPStatus
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+import msgspec
+from msgspec import NODEFAULT
+
+from echain.edge.http.answer import Raw
+from echain.edge.http.call import Auth, Call, Nothing
+from echain.edge.http.endpoint import Endpoint, get
+from echain.edge.http.errors import (
+    BodyTooLarge,
+    Forbidden,
+    HeadersTooLarge,
+    Internal,
+    Malformed,
+    RouteNotFound,
+    SlowBody,
+    Unauthenticated,
+    WrongMediaType,
+    status_of,
+)
+from echain.edge.http.idempotency import KEY_PATTERN, AnswerLost, ClaimLost, InProgress, KeyReused
+from echain.edge.http.parameters import without_none
+from echain.infra.database import DatabaseUnavailable
+from echain.kernel.errors import EchainError, Invalid
+from echain.kernel.paging import PageInfo
+
+OPENAPI_PATH = "/api/v1/openapi.json"
+
+Schema = dict[str, Any]
+
+_PARAMETERS: dict[str, Schema] = {
+    "XRequestId": {
+        "name": "X-Request-Id",
+        "in": "header",
+        "description": "1 to 128 of A-Z a-z 0-9 . _ - to find this request by; anything else is replaced.",
+        "schema": {"type": "string"},
+    },
+    "IfNoneMatch": {
+        "name": "If-None-Match",
+        "in": "header",
+        "description": "The ETag of the answer you have; 304 when it still holds.",
+        "schema": {"type": "string"},
+    },
+    "IdempotencyKey": {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "A random name of this request. Sent again within 24 h it has its effect once.",
+        "schema": {"type": "string", "pattern": KEY_PATTERN},
+    },
+}
+_HEADERS: dict[str, Schema] = {
+    "XRequestId": {"description": "The request's id.", "schema": {"type": "string"}},
+    "ETag": {"description": "Strong tag of the data.", "schema": {"type": "string"}},
+    "RetryAfter": {"description": "Seconds to wait.", "schema": {"type": "integer"}},
+}
+_SECURITY_SCHEMES: dict[str, Schema] = {
+    "user": {"type": "http", "scheme": "bearer", "description": "A user's access token."},
+    "gate": {"type": "http", "scheme": "bearer", "description": "A gate's secret."},
+}
+_SECURITY: dict[Auth, list[dict[str, list[str]]]] = {
+    Auth.PUBLIC: [],
+    Auth.OPTIONAL: [{}, {"user": []}, {"gate": []}],
+    Auth.USER: [{"user": []}],
+    Auth.GATE: [{"gate": []}],
+    Auth.ANY: [{"user": []}, {"gate": []}],
+}
+_CLOSED_STATUSES = frozenset({404, 409, 412, 422})
+"""Their codes are listed in full; the others may also carry codes of credentials and parts that are down."""
+
+
+class Meta(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """When the answer was made, the request's id, and for lists where the page stands."""
+
+    timestamp: str
+    request_id: str
+    page: PageInfo | None = None
+
+
+class ErrorDetail(msgspec.Struct, frozen=True):
+    """A stable code for programs, a message for people that says what to do next, and details of the code."""
+
+    code: str
+    message: str
+    details: dict[str, Any]
+
+
+class _Schemas:
+    """Hands out empty schemas and fills them in one go, so that all types share one namespace."""
+
+    def __init__(self) -> None:
+        self._types: list[Any] = []
+        self._slots: list[Schema] = []
+
+    def of(self, kind: Any) -> Schema:
+        slot: Schema = {}
+        self._types.append(kind)
+        self._slots.append(slot)
+        return slot
+
+    def fill(self) -> Schema:
+        """Fill what was handed out; return the named schemas that it refers to."""
+        schemas, components = msgspec.json.schema_components(
+            self._types, ref_template="#/components/schemas/{name}"
+        )
+        for slot, schema in zip(self._slots, schemas, strict=True):
+            slot.update(schema)
+        return components
+
+
+def openapi_endpoint(
+    endpoints: Sequence[Endpoint], *, title: str, version: str, description: str
+) -> Endpoint:
+    """Return the endpoint that serves the document, encoded once."""
+    body = msgspec.json.encode(document(endpoints, title=title, version=version, description=description))
+
+    @get(OPENAPI_PATH, summary="This document", tag="system", answer=Raw, listed=False)
+    async def openapi(_call: Call[Nothing, Nothing, Nothing]) -> Raw:
+        return Raw(body)
+
+    return openapi
+
+
+def document(endpoints: Sequence[Endpoint], *, title: str, version: str, description: str) -> Schema:
+    """Return the OpenAPI 3.1 document of the listed endpoints."""
+    listed = [endpoint for endpoint in endpoints if endpoint.listed]
+    schemas = _Schemas()
+    meta, error_detail = schemas.of(Meta), schemas.of(ErrorDetail)
+    paths: dict[str, Schema] = {}
+    for endpoint in listed:
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, schemas)
+    components = schemas.fill()
+    components["Error"] = _envelope(success=False, part="error", schema=error_detail, meta=meta)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": title, "version": version, "description": description},
+        "servers": [{"url": "/"}],
+        "tags": [{"name": tag} for tag in dict.fromkeys(endpoint.tag for endpoint in listed)],
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "parameters": _PARAMETERS,
+            "headers": _HEADERS,
+            "securitySchemes": _SECURITY_SCHEMES,
+        },
+    }
+
+
+def _envelope(*, success: bool, part: str, schema: Schema, meta: Schema) -> Schema:
+    return {
+        "type": "object",
+        "required": ["success", part, "meta"],
+        "properties": {"success": {"const": success}, part: schema, "meta": meta},
+        "additionalProperties": False,
+    }
+
+
+def _operation(endpoint: Endpoint, schemas: _Schemas) -> Schema:
+    operation: Schema = {
+        "operationId": _operation_id(endpoint),
+        "summary": endpoint.summary,
+        "tags": [endpoint.tag],
+        "parameters": [*_struct_parameters(endpoint, schemas), *_header_parameters(endpoint)],
+        "responses": {**_successes(endpoint, schemas), **_failures(endpoint)},
+        "security": _SECURITY[endpoint.auth],
+    }
+    if endpoint.description:
+        operation["description"] = endpoint.description
+    if endpoint.body is not Nothing:
+        operation["requestBody"] = {
+            "required": any(map(_is_required, msgspec.structs.fields(endpoint.body))),
+            "content": {"application/json": {"schema": schemas.of(endpoint.body)}},
+        }
+    return operation
+
+
+def _operation_id(endpoint: Endpoint) -> str:
+    """Return a name that stays while method and path stay: ``getEventsById``."""
+    words = [endpoint.method.lower()]
+    for segment in endpoint.segments:
+        if segment in {"api", "v1"}:
+            continue
+        by = "by-" if segment.startswith("{") else ""
+        words += re.findall(r"[A-Za-z0-9]+", by + segment)
+    return words[0] + "".join(word[0].upper() + word[1:] for word in words[1:])
+
+
+def _is_required(field: msgspec.structs.FieldInfo) -> bool:
+    return field.default is NODEFAULT and field.default_factory is NODEFAULT
+
+
+def _struct_parameters(endpoint: Endpoint, schemas: _Schemas) -> Iterator[Schema]:
+    for where, struct in (("path", endpoint.path_params), ("query", endpoint.query)):
+        for field in msgspec.structs.fields(struct):
+            schema = schemas.of(without_none(field.type))
+            parameter: Schema = {"name": field.encode_name, "in": where, "schema": schema}
+            if where == "path" or _is_required(field):
+                parameter["required"] = True
+            if field.default not in (NODEFAULT, None):
+                schema["default"] = msgspec.to_builtins(field.default)
+            yield parameter
+
+
+def _header_parameters(endpoint: Endpoint) -> Iterator[Schema]:
+    names = ["XRequestId"]
+    if endpoint.method == "GET":
+        names.append("IfNoneMatch")
+    if endpoint.idempotent:
+        names.append("IdempotencyKey")
+    for name in names:
+        yield {"$ref": f"#/components/parameters/{name}"}
+
+
+def _successes(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Schema]:
+    answers: dict[str, Schema] = {}
+    headers = {"X-Request-Id": {"$ref": "#/components/headers/XRequestId"}}
+    if endpoint.method == "GET":
+        headers["ETag"] = {"$ref": "#/components/headers/ETag"}
+        answers["304"] = {"description": "What If-None-Match names still holds.", "headers": headers}
+    schema = {} if endpoint.answer is Raw else _answer_schema(endpoint, schemas)
+    for status in (endpoint.status, *endpoint.other_statuses):
+        answers[str(status)] = {
+            "description": HTTPStatus(status).phrase,
+            "headers": headers,
+            "content": {endpoint.media_type: {"schema": schema}},
+        }
+    return answers
+
+
+def _answer_schema(endpoint: Endpoint, schemas: _Schemas) -> Schema:
+    answer: Any = endpoint.answer
+    if get_origin(answer) in {Union, UnionType}:
+        data: Schema = {"anyOf": [schemas.of(alternative) for alternative in get_args(answer)]}
+    else:
+        data = schemas.of(answer)
+    return _envelope(success=True, part="data", schema=data, meta={"$ref": "#/components/schemas/Meta"})
+
+
+def errors_of(endpoint: Endpoint) -> tuple[type[EchainError], ...]:
+    """Return every class of error that an endpoint may answer with: its own and the toolkit's."""
+    errors: list[type[EchainError]] = [*endpoint.errors, Malformed, Invalid, HeadersTooLarge, Internal]
+    errors.append(DatabaseUnavailable)
+    if endpoint.path_params is not Nothing:
+        errors.append(RouteNotFound)
+    if endpoint.auth is not Auth.PUBLIC:
+        errors.append(Unauthenticated)
+    if endpoint.auth in {Auth.USER, Auth.GATE}:
+        errors.append(Forbidden)
+    if endpoint.takes_body:
+        errors += [SlowBody, BodyTooLarge, WrongMediaType]
+    if endpoint.idempotent:
+        errors += [KeyReused, InProgress, AnswerLost, ClaimLost]
+    return tuple(dict.fromkeys(errors))
+
+
+def _failures(endpoint: Endpoint) -> dict[str, Schema]:
+    by_status: dict[int, list[type[EchainError]]] = {}
+    for error in errors_of(endpoint):
+        by_status.setdefault(status_of(error), []).append(error)
+    return {str(status): _failure(status, errors) for status, errors in sorted(by_status.items())}
+
+
+def _failure(status: int, errors: Sequence[type[EchainError]]) -> Schema:
+    texts = {error.code: " ".join((error.__doc__ or "").split()) for error in errors}
+    schema: Schema = {"$ref": "#/components/schemas/Error"}
+    if status in _CLOSED_STATUSES:
+        code = {"properties": {"code": {"enum": list(texts)}}}
+        schema = {"allOf": [schema, {"properties": {"error": code}}]}
+    headers = {"X-Request-Id": {"$ref": "#/components/headers/XRequestId"}}
+    if status in {429, 503}:
+        headers["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
+    return {
+        "description": "\n".join(f"- `{code}`: {text}" for code, text in texts.items()),
+        "headers": headers,
+        "content": {"application/json": {"schema": schema}},
+    }

@@ -1,0 +1,169 @@
+"""Path and query parameters: text to Structs, with every wrong field named."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import or_
+from typing import Any, get_args
+
+import msgspec
+from msgspec import NODEFAULT, inspect
+
+from echain.edge.http.errors import FieldError, Malformed, invalid_fields
+from echain.edge.http.router import decode_escaped
+
+MAX_PARAMETERS = 100
+INT64 = 1 << 63
+
+_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_BOOLEANS = {"true": True, "false": False}
+
+
+class Rejected(ValueError):
+    """The text is not of the parameter's kind; the message is the reason."""
+
+
+def _integer(text: str) -> int:
+    number = int(text) if _INTEGER.fullmatch(text) else INT64
+    if not -INT64 <= number < INT64:
+        raise Rejected("an integer of at most 64 bits in plain digits")
+    return number
+
+
+def _number(text: str) -> float:
+    number = float(text) if _NUMBER.fullmatch(text) else math.inf
+    if not math.isfinite(number):
+        raise Rejected("a finite decimal number")
+    return number
+
+
+def _boolean(text: str) -> bool:
+    try:
+        return _BOOLEANS[text]
+    except KeyError:
+        raise Rejected("true or false") from None
+
+
+def _text(text: str) -> str:
+    if "\x00" in text:
+        raise Rejected("a NUL character cannot be stored")
+    return text
+
+
+def without_none(annotation: Any) -> Any:
+    """Return the type without None: a parameter that is not given says None, no text does."""
+    arguments = get_args(annotation)
+    if type(None) not in arguments:
+        return annotation
+    rest = tuple(argument for argument in arguments if argument is not type(None))
+    return reduce(or_, rest)
+
+
+def _bare(kind: inspect.Type) -> inspect.Type:
+    """Return the type without what Meta adds for the schema alone."""
+    return _bare(kind.type) if isinstance(kind, inspect.Metadata) else kind
+
+
+def _parser(kind: inspect.Type) -> Callable[[str], object]:
+    values: Sequence[object] = ()
+    if isinstance(kind, inspect.LiteralType):
+        values = kind.values
+    elif isinstance(kind, inspect.EnumType):
+        values = [member.value for member in kind.cls]
+    if isinstance(kind, inspect.IntType) or (values and all(isinstance(value, int) for value in values)):
+        return _integer
+    if isinstance(kind, inspect.FloatType):
+        return _number
+    return _boolean if isinstance(kind, inspect.BoolType) else _text
+
+
+class _Parameter:
+    __slots__ = ("many", "name", "parse", "required", "slot", "type")
+
+    def __init__(self, field: msgspec.structs.FieldInfo) -> None:
+        self.name = field.encode_name
+        self.slot = field.name
+        self.type = without_none(field.type)
+        self.required = field.default is NODEFAULT and field.default_factory is NODEFAULT
+        kind = _bare(inspect.type_info(self.type))
+        self.many = isinstance(kind, inspect.CollectionType)
+        self.parse = _parser(_bare(kind.item_type) if isinstance(kind, inspect.CollectionType) else kind)
+
+    def convert(self, texts: Sequence[str]) -> object:
+        if self.many:
+            return msgspec.convert([self.parse(text) for text in texts], self.type)
+        if len(texts) > 1:
+            raise Rejected("given more than once")
+        return msgspec.convert(self.parse(texts[0]), self.type)
+
+
+class Parameters:
+    """A decoder of named texts into one Struct type.
+
+    Integers, numbers and booleans are read from their plain spelling; other types from what JSON strings would hold.
+    A collection takes a repeated parameter, anything else is given at most once. Unknown names are refused.
+    """
+
+    def __init__(self, struct: type[msgspec.Struct]) -> None:
+        self._struct = struct
+        fields = msgspec.structs.fields(struct)
+        self._known = {field.encode_name: _Parameter(field) for field in fields}
+        self._names = tuple(self._known)
+        self._required = frozenset(name for name, known in self._known.items() if known.required)
+
+    def positional(self, names: Sequence[str], values: Sequence[str]) -> msgspec.Struct:
+        """Return the Struct of a path's parameters.
+
+        Raises:
+            Invalid: with every wrong field.
+        """
+        return self._build({name: (value,) for name, value in zip(names, values, strict=True)})
+
+    def query(self, query_string: bytes) -> msgspec.Struct:
+        """Return the Struct of a query string.
+
+        Raises:
+            Malformed: a broken escape, not UTF-8, or over 100 parameters.
+            Invalid: with every wrong field.
+        """
+        given: dict[str, list[str]] = {}
+        if query_string:
+            pairs = query_string.split(b"&")
+            if len(pairs) > MAX_PARAMETERS:
+                raise Malformed(f"The query holds more than {MAX_PARAMETERS} parameters.")
+            for pair in pairs:
+                if not pair:
+                    continue
+                name, _, value = pair.partition(b"=")
+                given.setdefault(_decoded(name), []).append(_decoded(value))
+        return self._build(given)
+
+    def _build(self, given: dict[str, Any]) -> msgspec.Struct:
+        values: dict[str, object] = {}
+        wrong: list[FieldError] = []
+        known = self._known
+        for name, texts in given.items():
+            parameter = known.get(name)
+            if parameter is None:
+                expected = ", ".join(self._names) or "none"
+                wrong.append({"path": name, "reason": f"unknown parameter; known here: {expected}"})
+                continue
+            try:
+                values[parameter.slot] = parameter.convert(texts)
+            except (Rejected, msgspec.ValidationError) as error:
+                wrong.append({"path": name, "reason": str(error)})
+        wrong.extend({"path": name, "reason": "required"} for name in self._required.difference(given))
+        if wrong:
+            raise invalid_fields(wrong)
+        try:
+            return self._struct(**values)
+        except ValueError as error:  # a Struct may check its fields against each other in __post_init__
+            raise invalid_fields([{"path": "", "reason": str(error)}]) from None
+
+
+def _decoded(text: bytes) -> str:
+    return decode_escaped(text.replace(b"+", b" "), "query")
