@@ -1,0 +1,115 @@
+"""Who a bearer token stands for, asked of PostgreSQL once and remembered for at most 30 s."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from echain.accounts import store
+from echain.accounts.tokens import ACCESS_PREFIX, hashed, is_token
+from echain.accounts.types import AccessTokenInvalid
+from echain.edge.http import Caller
+from echain.infra.database import Database, DatabaseUnavailable, connect
+from echain.kernel.time import Clock
+
+REMEMBERED: Final = timedelta(seconds=30)
+CAPACITY: Final = 10_000
+_RETRY_SECONDS: Final = 1.0
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("echain.accounts")
+
+
+class Authenticator:
+    """Calls `Caller`s by their access tokens.
+
+    A session that ends is refused at once in the process that ends it (`forget`), within a round trip in
+    those that run `follow`, and after 30 s wherever neither reaches. The last 10,000 used are remembered.
+    """
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._known: OrderedDict[bytes, tuple[Caller, datetime]] = OrderedDict()
+        self._generation = 0
+
+    async def __call__(self, headers: Mapping[str, str], _cookies: Mapping[str, str]) -> Caller | None:
+        """Return the user whose access token is in ``Authorization: Bearer``, None when none of ours is.
+
+        Raises:
+            AccessTokenInvalid: it is one of ours by its looks, but unknown, expired, or its session ended.
+        """
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not is_token(token, ACCESS_PREFIX):
+            return None
+        key = hashed(token)
+        now = self._clock()
+        known = self._known.get(key)
+        if known is not None and now < known[1]:
+            self._known.move_to_end(key)
+            return known[0]
+        return await self._looked_up(key, now)
+
+    async def _looked_up(self, key: bytes, now: datetime) -> Caller:
+        generation = self._generation
+        bearer = await store.bearer(self._database, key, now=now)
+        if bearer is None:
+            self._known.pop(key, None)
+            raise AccessTokenInvalid
+        caller = Caller("user", bearer.user_id, bearer.address, bearer.session_id)
+        # A session may have ended between the reading and this line; then the row is not worth remembering.
+        if generation == self._generation:
+            self._known[key] = caller, min(now + REMEMBERED, bearer.expires_at)
+            self._known.move_to_end(key)
+            if len(self._known) > CAPACITY:
+                self._known.popitem(last=False)
+        return caller
+
+    def forget(self, sessions: Collection[UUID]) -> None:
+        """Drop what is remembered of these sessions; call it once the ending transaction has committed."""
+        self._generation += 1
+        for key in [key for key, (caller, _) in self._known.items() if caller.session in sessions]:
+            del self._known[key]
+
+    def forget_all(self) -> None:
+        """Drop everything that is remembered."""
+        self._generation += 1
+        self._known.clear()
+
+    async def follow(self, database_url: str) -> None:
+        """Forget sessions that other processes end, until cancelled; takes one connection of its own.
+
+        While PostgreSQL is away sessions end late, by 30 s at most.
+        """
+        while True:
+            try:
+                await self._listen(database_url)
+            except DatabaseUnavailable as error:
+                _log.info("accounts.revocations_unheard", reason=error.message)
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _listen(self, database_url: str) -> None:
+        connection = await connect(database_url, name="echain sessions")
+        lost = asyncio.Event()
+
+        def ended(_connection: object) -> None:
+            lost.set()
+
+        try:
+            connection.add_termination_listener(ended)
+            await connection.add_listener(store.ENDED_CHANNEL, self._heard)
+            self.forget_all()
+            await lost.wait()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise DatabaseUnavailable from error
+        finally:
+            connection.terminate()
+
+    def _heard(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        self.forget({UUID(str(payload))})

@@ -1,0 +1,90 @@
+"""When a refresh token is good, and what a device is called."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Final
+
+import msgspec
+
+NONCE_LIFE: Final = timedelta(minutes=10)
+ACCESS_LIFE: Final = timedelta(hours=1)
+REFRESH_LIFE: Final = timedelta(days=30)
+"""How long a session lives that nobody uses."""
+SESSION_LIFE: Final = timedelta(days=90)
+"""How long a session lives at most, until the wallet signs again."""
+REPEAT_GRACE: Final = timedelta(seconds=10)
+"""How long the same client may show a used refresh token again: two tabs, or an answer that got lost."""
+
+_MAX_DEVICE: Final = 100
+
+# The first match counts: browsers name those they descend from, systems those they look like.
+_BROWSERS: Final = (
+    ("Edg", "Edge"),
+    ("OPR/", "Opera"),
+    ("SamsungBrowser/", "Samsung Internet"),
+    ("Firefox/", "Firefox"),
+    ("FxiOS/", "Firefox"),
+    ("CriOS/", "Chrome"),
+    ("Chrome/", "Chrome"),
+    ("Safari/", "Safari"),
+)
+_SYSTEMS: Final = (
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Android", "Android"),
+    ("Windows", "Windows"),
+    ("CrOS", "ChromeOS"),
+    ("Mac OS X", "macOS"),
+    ("Linux", "Linux"),
+)
+
+
+class RefreshState(msgspec.Struct, frozen=True):
+    """A refresh token and its session, as stored.
+
+    ``client`` marks who used it; ``successor_used`` says whether what was given for it was used too.
+    """
+
+    session_ended: bool
+    session_expires_at: datetime
+    expires_at: datetime
+    used_at: datetime | None
+    client: bytes | None
+    successor_used: bool
+
+
+class Verdict(Enum):
+    """What to do with a refresh token."""
+
+    ROTATE = "rotate"
+    REPEAT = "repeat"
+    """Give again what was given for it."""
+    REUSED = "reused"
+    """Somebody else holds it: end the session."""
+    REFUSE = "refuse"
+
+
+def refresh_verdict(state: RefreshState, *, client: bytes, now: datetime) -> Verdict:
+    """Return what a refresh token deserves that ``client`` shows.
+
+    A used token ends its session, unless the same client shows it within 10 s and what it got for it is still
+    unused: then it gets that again, so that no second line of tokens ever begins.
+    """
+    if state.session_ended or state.session_expires_at <= now:
+        return Verdict.REFUSE
+    if state.used_at is None:
+        return Verdict.ROTATE if now < state.expires_at else Verdict.REFUSE
+    repeated = state.client == client and now - state.used_at <= REPEAT_GRACE and not state.successor_used
+    return Verdict.REPEAT if repeated else Verdict.REUSED
+
+
+def device_name(user_agent: str) -> str:
+    """Return what people call the device that sends this User-Agent; at most 100 printable characters."""
+    browser = next((name for mark, name in _BROWSERS if mark in user_agent), None)
+    system = next((name for mark, name in _SYSTEMS if mark in user_agent), None)
+    if browser and system:
+        return f"{browser} on {system}"
+    product = "".join(filter(str.isprintable, user_agent.partition(" ")[0]))
+    return browser or system or product[:_MAX_DEVICE] or "unknown device"

@@ -1,0 +1,228 @@
+"""Signing in with a wallet, staying signed in, signing out."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from echain.accounts import rules, siwe, store
+from echain.accounts.authentication import Authenticator
+from echain.accounts.signature import personal_digest, require_signed_by
+from echain.accounts.tokens import (
+    ACCESS_PREFIX,
+    REFRESH_PREFIX,
+    SALT_BYTES,
+    derived_token,
+    hashed,
+    is_token,
+    new_token,
+)
+from echain.accounts.types import (
+    Grant,
+    Nonce,
+    NonceForAnotherAddress,
+    NonceUnknown,
+    Proof,
+    RefreshTokenUnknown,
+    Session,
+    SessionNotFound,
+    SignatureMalformed,
+)
+from echain.infra import outbox
+from echain.infra.database import Database, Tx
+from echain.kernel.evm import Address, checksum
+from echain.kernel.ids import uuid7
+from echain.kernel.messages import Message
+from echain.kernel.time import Clock
+
+MAX_SESSIONS_SHOWN: Final = 100
+_DEAD_SESSIONS_KEPT: Final = timedelta(days=30)
+_SIGNATURE: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
+
+
+class Reused(msgspec.Struct, frozen=True):
+    """A refresh token was shown that somebody used before; its session has been ended."""
+
+    session_id: UUID
+
+
+def authenticator(database: Database, clock: Clock) -> Authenticator:
+    """Return what tells requests' callers by their access tokens."""
+    return Authenticator(database, clock)
+
+
+async def issue_nonce(
+    database: Database, party: siwe.RelyingParty, browser: str, address: Address | None, *, now: datetime
+) -> Nonce:
+    """Return a nonce that only ``browser`` can use, once, within 10 minutes, and only ``address`` if given.
+
+    ``browser`` is the secret in the browser's cookie; its hash is stored.
+    """
+    nonce = secrets.token_hex(16)
+    expires_at = now + rules.NONCE_LIFE
+    await store.insert_nonce(database, nonce, _browser_hash(browser), address, expires_at=expires_at, now=now)
+    return Nonce(
+        nonce=nonce,
+        expires_at=expires_at,
+        domain=party.domain,
+        uri=party.origin,
+        chain_ids=tuple(sorted(map(int, party.chain_ids))),
+        address=None if address is None else checksum(address),
+    )
+
+
+def verify(message: str, signature: str, party: siwe.RelyingParty, *, now: datetime) -> Proof:
+    """Return who signed a sign-in message that is meant for ``party`` and for now; reads and writes nothing.
+
+    Everything is checked on the text as it came; nothing is written again and hashed.
+
+    Raises:
+        MessageMalformed, SignatureMalformed: see their fields.
+        SignInRefused: one of its reasons, as `siwe.check` and `signature.require_signed_by` say.
+    """
+    parsed = siwe.parse(message)
+    siwe.check(parsed, party, now=now)
+    if not _SIGNATURE.fullmatch(signature):
+        raise SignatureMalformed.because("a signature is 0x and pairs of hexadecimal digits")
+    require_signed_by(parsed.signer, personal_digest(message), bytes.fromhex(signature[2:]))
+    return Proof(parsed.signer, parsed.nonce)
+
+
+async def sign_in(tx: Tx, proof: Proof, *, browser: str | None, device: str, now: datetime) -> Grant:
+    """Consume the proof's nonce and open a session, of a new user at a wallet's first sign-in.
+
+    Raises:
+        NonceUnknown: ``browser`` was not given this nonce, or it was used, or it is over 10 minutes old.
+        NonceForAnotherAddress: it was asked for with another address.
+    """
+    holder = _browser_hash(browser or "")
+    if not await store.delete_nonce(tx, proof.nonce, holder, proof.address, now=now):
+        if await store.nonce_exists(tx, proof.nonce, holder, now=now):
+            raise NonceForAnotherAddress
+        raise NonceUnknown
+    user_id = await store.user_of_wallet(tx, proof.address, new_id=uuid7(), now=now)
+    session = store.NewSession(uuid7(), user_id, proof.address, device, now, now + rules.SESSION_LIFE)
+    access, refresh = new_token(ACCESS_PREFIX), new_token(REFRESH_PREFIX)
+    grant = _grant(session, access, refresh, at=now)
+    await store.insert_session(tx, session, _stored(grant))
+    await store.delete_dead_sessions(tx, user_id, before=now - _DEAD_SESSIONS_KEPT)
+    return grant
+
+
+async def refresh(tx: Tx, token: str, *, client: str, now: datetime) -> Grant | Reused:
+    """Return new tokens for a refresh token, which is used up by this.
+
+    ``client`` describes the sender; the same one may repeat itself within 10 s and gets the same tokens.
+    Anybody else who shows a used token ends the session, in ``tx``, which must commit before the answer.
+
+    Raises:
+        RefreshTokenUnknown: no such token, or its session ended or expired.
+    """
+    session = None
+    if is_token(token, REFRESH_PREFIX):
+        session = await store.lock_session_of(tx, hashed(token))
+    if session is None:
+        raise RefreshTokenUnknown
+    known = await store.refresh_token(tx, hashed(token))
+    salt = known.salt or secrets.token_bytes(SALT_BYTES)
+    marked = sha256(salt + client.encode()).digest()
+    match rules.refresh_verdict(known.state, client=marked, now=now):
+        case rules.Verdict.ROTATE:
+            grant = _successor(session, token, salt, at=now)
+            use = store.Use(hashed(token), marked, salt)
+            await store.rotate(tx, session.id, use, _stored(grant), now=now)
+            return grant
+        case rules.Verdict.REPEAT:
+            return _successor(session, token, salt, at=known.state.used_at or now)
+        case rules.Verdict.REUSED:
+            await _end_stolen(tx, session, now=now)
+            return Reused(session.id)
+        case rules.Verdict.REFUSE:
+            raise RefreshTokenUnknown
+
+
+async def sign_out(tx: Tx, user_id: UUID, session_id: UUID, *, now: datetime) -> None:
+    """End the session that asks for it."""
+    await store.end_session(tx, user_id, session_id, by="logout", now=now)
+
+
+async def end_session(tx: Tx, user_id: UUID, session_id: UUID, *, now: datetime) -> None:
+    """End another session of the same user.
+
+    Raises:
+        SessionNotFound: the user has no such live session.
+    """
+    if not await store.end_session(tx, user_id, session_id, by="user", now=now):
+        raise SessionNotFound
+
+
+async def sign_out_everywhere(tx: Tx, user_id: UUID, *, now: datetime) -> Sequence[UUID]:
+    """End all sessions of a user; return which were live."""
+    return await store.end_all_sessions(tx, user_id, now=now)
+
+
+async def sessions(
+    database: Database, user_id: UUID, *, current: UUID | None, now: datetime
+) -> list[Session]:
+    """Return a user's live sessions, the last used first, at most 100."""
+    rows = await store.live_sessions(database, user_id, limit=MAX_SESSIONS_SHOWN, now=now)
+    return [
+        Session(
+            id=row.id,
+            device=row.device,
+            address=checksum(row.address),
+            created_at=row.created_at,
+            refreshed_at=row.refreshed_at,
+            expires_at=row.expires_at,
+            current=row.id == current,
+        )
+        for row in rows
+    ]
+
+
+async def _end_stolen(tx: Tx, session: store.NewSession, *, now: datetime) -> None:
+    if not await store.end_session(tx, session.user_id, session.id, by="reuse", now=now):
+        return
+    told = {
+        "title": "A session was ended",
+        "text": f"{session.device}: a refresh token was used twice, so it may be stolen. Sign in again.",
+        "kind": "security",
+    }
+    await outbox.publish(tx, [Message(f"user:{checksum(session.address)}", "notification", told)])
+
+
+def _successor(session: store.NewSession, token: str, salt: bytes, *, at: datetime) -> Grant:
+    access = derived_token(ACCESS_PREFIX, token, salt)
+    return _grant(session, access, derived_token(REFRESH_PREFIX, token, salt), at=at)
+
+
+def _grant(session: store.NewSession, access: str, refresh: str, *, at: datetime) -> Grant:
+    return Grant(
+        access_token=access,
+        access_expires_at=min(at + rules.ACCESS_LIFE, session.expires_at),
+        refresh_token=refresh,
+        refresh_expires_at=min(at + rules.REFRESH_LIFE, session.expires_at),
+        session_id=session.id,
+        user_id=session.user_id,
+        address=checksum(session.address),
+    )
+
+
+def _stored(grant: Grant) -> store.NewTokens:
+    return store.NewTokens(
+        hashed(grant.access_token),
+        grant.access_expires_at,
+        hashed(grant.refresh_token),
+        grant.refresh_expires_at,
+    )
+
+
+def _browser_hash(browser: str) -> bytes:
+    return sha256(browser.encode()).digest()

@@ -1,0 +1,311 @@
+"""All SQL of users, wallets, sessions and sign-in nonces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from echain.accounts.rules import RefreshState
+from echain.infra.database import Database, Tx
+from echain.kernel.evm import Address
+
+ENDED_CHANNEL: Final = "session_ended"
+"""Where the id of each ended session is told when its transaction commits."""
+
+_SWEPT_AT_ONCE: Final = 100
+
+
+class NewTokens(msgspec.Struct, frozen=True):
+    """Hashes of a pair of tokens and when each expires."""
+
+    access_hash: bytes
+    access_expires_at: datetime
+    refresh_hash: bytes
+    refresh_expires_at: datetime
+
+
+class NewSession(msgspec.Struct, frozen=True):
+    """A session about to be written."""
+
+    id: UUID
+    user_id: UUID
+    address: Address
+    device: str
+    created_at: datetime
+    expires_at: datetime
+
+
+class SessionRow(msgspec.Struct, frozen=True):
+    """A live session as stored."""
+
+    id: UUID
+    address: Address
+    device: str
+    created_at: datetime
+    refreshed_at: datetime
+    expires_at: datetime
+
+
+class Bearer(msgspec.Struct, frozen=True):
+    """Whom an access token speaks for, and until when."""
+
+    session_id: UUID
+    user_id: UUID
+    address: Address
+    expires_at: datetime
+
+
+class RefreshToken(msgspec.Struct, frozen=True):
+    """A refresh token as stored; ``salt`` is set once it was used."""
+
+    state: RefreshState
+    used_at: datetime | None
+    salt: bytes | None
+
+
+class Use(msgspec.Struct, frozen=True):
+    """Who uses a refresh token, and the salt that what it gives is derived with."""
+
+    refresh_hash: bytes
+    client: bytes
+    salt: bytes
+
+
+async def insert_nonce(
+    database: Database,
+    nonce: str,
+    browser: bytes,
+    address: Address | None,
+    *,
+    expires_at: datetime,
+    now: datetime,
+) -> None:
+    """Keep a nonce and drop some that expired, so that asking for nonces does not grow the table."""
+    await database.execute(
+        f"""
+        WITH swept AS (
+            DELETE FROM sign_in_nonces WHERE nonce IN (
+                SELECT nonce FROM sign_in_nonces WHERE expires_at <= $5
+                ORDER BY expires_at LIMIT {_SWEPT_AT_ONCE} FOR UPDATE SKIP LOCKED
+            )
+        )
+        INSERT INTO sign_in_nonces (nonce, browser_hash, address, expires_at) VALUES ($1, $2, $3, $4)
+        """,  # noqa: S608 -- a constant
+        nonce,
+        browser,
+        address,
+        expires_at,
+        now,
+    )
+
+
+async def delete_nonce(tx: Tx, nonce: str, browser: bytes, address: Address, *, now: datetime) -> bool:
+    """Consume the nonce; False when this browser holds no such live nonce that this address may use.
+
+    Of those who race one deletes the row; the others wait for its transaction and then find nothing.
+    """
+    row = await tx.fetchrow(
+        """
+        DELETE FROM sign_in_nonces
+        WHERE nonce = $1 AND browser_hash = $2 AND (address IS NULL OR address = $3) AND expires_at > $4
+        RETURNING nonce
+        """,
+        nonce,
+        browser,
+        address,
+        now,
+    )
+    return row is not None
+
+
+async def nonce_exists(tx: Tx, nonce: str, browser: bytes, *, now: datetime) -> bool:
+    """Return whether this browser holds the live nonce, for whichever address."""
+    row = await tx.fetchrow(
+        "SELECT FROM sign_in_nonces WHERE nonce = $1 AND browser_hash = $2 AND expires_at > $3",
+        nonce,
+        browser,
+        now,
+    )
+    return row is not None
+
+
+async def user_of_wallet(tx: Tx, address: Address, *, new_id: UUID, now: datetime) -> UUID:
+    """Return whose wallet this is, a new user's at its first sign-in; exactly one user whatever races."""
+    row = await tx.fetchrow(
+        """
+        WITH wallet AS (
+            INSERT INTO wallets AS w (address, user_id, created_at, last_sign_in_at) VALUES ($1, $2, $3, $3)
+            ON CONFLICT (address) DO UPDATE SET last_sign_in_at = greatest(w.last_sign_in_at, $3)
+            RETURNING user_id
+        ), newcomer AS (
+            INSERT INTO users (id, created_at) SELECT user_id, $3 FROM wallet WHERE user_id = $2
+        )
+        SELECT user_id FROM wallet
+        """,
+        address,
+        new_id,
+        now,
+    )
+    assert row is not None
+    return row["user_id"]
+
+
+async def insert_session(tx: Tx, session: NewSession, tokens: NewTokens) -> None:
+    """Write a session with its first tokens."""
+    await tx.execute(
+        """
+        WITH session AS (
+            INSERT INTO sessions (id, user_id, address, device, created_at, refreshed_at, expires_at)
+            VALUES ($1, $2, $3, $4, $5, $5, $6)
+        ), access AS (
+            INSERT INTO access_tokens (hash, session_id, expires_at) VALUES ($7, $1, $8)
+        )
+        INSERT INTO refresh_tokens (hash, session_id, expires_at) VALUES ($9, $1, $10)
+        """,
+        session.id,
+        session.user_id,
+        session.address,
+        session.device,
+        session.created_at,
+        session.expires_at,
+        tokens.access_hash,
+        tokens.access_expires_at,
+        tokens.refresh_hash,
+        tokens.refresh_expires_at,
+    )
+
+
+async def delete_dead_sessions(tx: Tx, user_id: UUID, *, before: datetime) -> None:
+    """Drop a user's sessions that ended or expired before a moment, tokens included."""
+    await tx.execute(
+        "DELETE FROM sessions WHERE user_id = $1 AND least(ended_at, expires_at) < $2", user_id, before
+    )
+
+
+async def bearer(database: Database, access_hash: bytes, *, now: datetime) -> Bearer | None:
+    """Return whom a live access token of a live session speaks for."""
+    row = await database.fetchrow(
+        """
+        SELECT s.id, s.user_id, s.address, least(a.expires_at, s.expires_at) AS expires_at
+        FROM access_tokens a JOIN sessions s ON s.id = a.session_id
+        WHERE a.hash = $1 AND s.ended_at IS NULL AND a.expires_at > $2 AND s.expires_at > $2
+        """,
+        access_hash,
+        now,
+    )
+    return None if row is None else Bearer(*row.values())
+
+
+async def lock_session_of(tx: Tx, refresh_hash: bytes) -> NewSession | None:
+    """Return and lock the session that a refresh token belongs to; its row is the lock of its tokens."""
+    row = await tx.fetchrow(
+        """
+        SELECT s.id, s.user_id, s.address, s.device, s.created_at, s.expires_at
+        FROM refresh_tokens r JOIN sessions s ON s.id = r.session_id
+        WHERE r.hash = $1 FOR UPDATE OF s
+        """,
+        refresh_hash,
+    )
+    return None if row is None else NewSession(**row)
+
+
+async def refresh_token(tx: Tx, refresh_hash: bytes) -> RefreshToken:
+    """Return a refresh token whose session is locked."""
+    row = await tx.fetchrow(
+        """
+        SELECT s.ended_at IS NOT NULL AS session_ended, s.expires_at AS session_expires_at,
+               r.expires_at, r.used_at, r.client, next.used_at IS NOT NULL AS successor_used, r.salt
+        FROM refresh_tokens r
+        JOIN sessions s ON s.id = r.session_id
+        LEFT JOIN refresh_tokens next ON next.hash = r.successor
+        WHERE r.hash = $1
+        """,
+        refresh_hash,
+    )
+    assert row is not None
+    *state, salt = row.values()
+    return RefreshToken(RefreshState(*state), row["used_at"], salt)
+
+
+async def rotate(tx: Tx, session_id: UUID, use: Use, tokens: NewTokens, *, now: datetime) -> None:
+    """Mark a refresh token as used, write what it gives, drop the session's expired tokens."""
+    await tx.execute(
+        """
+        WITH used AS (
+            UPDATE refresh_tokens SET used_at = $2, salt = $3, client = $4, successor = $6 WHERE hash = $5
+            RETURNING session_id
+        ), refresh AS (
+            INSERT INTO refresh_tokens (hash, session_id, expires_at) SELECT $6, session_id, $7 FROM used
+        ), access AS (
+            INSERT INTO access_tokens (hash, session_id, expires_at) SELECT $8, session_id, $9 FROM used
+        ), expired_access AS (
+            DELETE FROM access_tokens WHERE session_id = $1 AND expires_at <= $2
+        ), expired_refresh AS (
+            DELETE FROM refresh_tokens WHERE session_id = $1 AND expires_at <= $2 AND hash <> $5
+        )
+        UPDATE sessions SET refreshed_at = $2 WHERE id = $1
+        """,
+        session_id,
+        now,
+        use.salt,
+        use.client,
+        use.refresh_hash,
+        tokens.refresh_hash,
+        tokens.refresh_expires_at,
+        tokens.access_hash,
+        tokens.access_expires_at,
+    )
+
+
+async def end_session(tx: Tx, user_id: UUID, session_id: UUID, *, by: str, now: datetime) -> bool:
+    """End one live session of a user; False when there is none."""
+    row = await tx.fetchrow(
+        """
+        UPDATE sessions SET ended_at = $3, ended_by = $4
+        WHERE id = $2 AND user_id = $1 AND ended_at IS NULL AND expires_at > $3
+        RETURNING pg_notify('session_ended', id::text)
+        """,
+        user_id,
+        session_id,
+        now,
+        by,
+    )
+    return row is not None
+
+
+async def end_all_sessions(tx: Tx, user_id: UUID, *, now: datetime) -> list[UUID]:
+    """End a user's live sessions, locked in the order of their ids; return which."""
+    rows = await tx.fetch(
+        """
+        WITH live AS (
+            SELECT id FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2
+            ORDER BY id FOR UPDATE
+        )
+        UPDATE sessions s SET ended_at = $2, ended_by = 'logout' FROM live WHERE s.id = live.id
+        RETURNING s.id, pg_notify('session_ended', s.id::text)
+        """,
+        user_id,
+        now,
+    )
+    return [row["id"] for row in rows]
+
+
+async def live_sessions(
+    database: Database, user_id: UUID, *, limit: int, now: datetime
+) -> Sequence[SessionRow]:
+    """Return a user's live sessions, the last used first."""
+    rows = await database.fetch(
+        """
+        SELECT id, address, device, created_at, refreshed_at, expires_at FROM sessions
+        WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2
+        ORDER BY refreshed_at DESC, id DESC LIMIT $3
+        """,
+        user_id,
+        now,
+        limit,
+    )
+    return [SessionRow(**row) for row in rows]

@@ -1,0 +1,195 @@
+"""What signing in and staying signed in speak of, and each reason to refuse it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Self
+from uuid import UUID
+
+import msgspec
+
+from echain.kernel.errors import EchainError, Kind
+from echain.kernel.evm import Address
+
+
+class Proof(msgspec.Struct, frozen=True):
+    """A message that is meant for us and signed by ``address``; its nonce is still to be consumed."""
+
+    address: Address
+    nonce: str
+
+
+class Nonce(msgspec.Struct, frozen=True, rename="camel"):
+    """What a wallet needs to write its EIP-4361 message."""
+
+    nonce: str
+    expires_at: datetime
+    domain: str
+    uri: str
+    chain_ids: tuple[int, ...]
+    address: str | None = None
+
+
+class Grant(msgspec.Struct, frozen=True, rename="camel"):
+    """A session's tokens. They are shown here once; only their hashes are kept.
+
+    ``access_token`` goes into ``Authorization: Bearer``; ``refresh_token`` is good for one refresh.
+    """
+
+    access_token: str
+    access_expires_at: datetime
+    refresh_token: str
+    refresh_expires_at: datetime
+    session_id: UUID
+    user_id: UUID
+    address: str
+    token_type: str = "Bearer"  # noqa: S105 -- the scheme's name (RFC 6750), no secret
+
+
+class Me(msgspec.Struct, frozen=True, rename="camel"):
+    """Who the access token speaks for."""
+
+    user_id: UUID
+    address: str
+    session_id: UUID
+
+
+class Session(msgspec.Struct, frozen=True, rename="camel"):
+    """A device that is signed in."""
+
+    id: UUID
+    device: str
+    address: str
+    created_at: datetime
+    refreshed_at: datetime
+    expires_at: datetime
+    current: bool
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """How many sessions a request ended."""
+
+    ended: int
+
+
+class SignInRefused(EchainError):
+    """The sign-in is refused; ask for a new nonce and sign again."""
+
+    kind = Kind.UNAUTHENTICATED
+    code = "auth.refused"
+
+
+class MessageMalformed(EchainError):
+    """The message is not of the EIP-4361 grammar; see the fields."""
+
+    kind = Kind.INVALID
+    code = "auth.message_malformed"
+
+    @classmethod
+    def because(cls, reason: str) -> Self:
+        return cls(f"message: {reason}", fields=[{"path": "message", "reason": reason}])
+
+
+class SignatureMalformed(EchainError):
+    """The signature is not one that a wallet makes; see the fields."""
+
+    kind = Kind.INVALID
+    code = "auth.signature_malformed"
+
+    @classmethod
+    def because(cls, reason: str) -> Self:
+        return cls(f"signature: {reason}", fields=[{"path": "signature", "reason": reason}])
+
+
+class DomainMismatch(SignInRefused):
+    """The message was signed for another domain; sign in on the site that you see in the address bar."""
+
+    code = "auth.domain_mismatch"
+
+
+class SchemeMismatch(SignInRefused):
+    """The message names another scheme than this site is served with."""
+
+    code = "auth.scheme_mismatch"
+
+
+class UriMismatch(SignInRefused):
+    """The message's URI lies outside this site."""
+
+    code = "auth.uri_mismatch"
+
+
+class ChainNotAllowed(SignInRefused):
+    """The message's chain is not configured here; switch the wallet to one of the expected chains."""
+
+    code = "auth.chain_not_allowed"
+
+
+class IssuedAtOutOfWindow(SignInRefused):
+    """The message was issued over ten minutes ago or in the future; check the clock and sign a new one."""
+
+    code = "auth.issued_at_out_of_window"
+
+
+class MessageExpired(SignInRefused):
+    """The message's expiration time has passed; sign a new one."""
+
+    code = "auth.message_expired"
+
+
+class MessageNotYetValid(SignInRefused):
+    """The message's not-before time has not come yet."""
+
+    code = "auth.message_not_yet_valid"
+
+
+class NonceUnknown(SignInRefused):
+    """The nonce was used, is too old, or is not this browser's; ask for a new one and keep its cookie."""
+
+    code = "auth.nonce_unknown"
+
+
+class NonceForAnotherAddress(SignInRefused):
+    """The nonce was asked for with another address; ask for one with the address that signs."""
+
+    code = "auth.nonce_address_mismatch"
+
+
+class SignatureInvalid(SignInRefused):
+    """The signature is not by the key of the message's address; contract wallets cannot sign in yet."""
+
+    code = "auth.signature_invalid"
+
+
+class ContractWalletUnsupported(SignInRefused):
+    """This is a contract wallet's signature; contract wallets cannot sign in yet, use a plain one."""
+
+    code = "auth.contract_wallet_unsupported"
+
+
+class AccessTokenInvalid(EchainError):
+    """The access token is unknown or expired, or its session ended; refresh it or sign in again."""
+
+    kind = Kind.UNAUTHENTICATED
+    code = "auth.token_invalid"
+
+
+class RefreshTokenUnknown(EchainError):
+    """There is no such refresh token, or its session ended; sign in again."""
+
+    kind = Kind.UNAUTHENTICATED
+    code = "auth.refresh_unknown"
+
+
+class RefreshTokenReused(EchainError):
+    """The refresh token was used before and may be stolen: its session is ended, sign in again."""
+
+    kind = Kind.UNAUTHENTICATED
+    code = "auth.refresh_reused"
+
+
+class SessionNotFound(EchainError):
+    """You have no such session, or it ended."""
+
+    kind = Kind.NOT_FOUND
+    code = "auth.session_not_found"
