@@ -45,8 +45,8 @@ class Cookie(msgspec.Struct, frozen=True):
 class Reply(msgspec.Struct, frozen=True):
     """A value with more to it: another status, headers, cookies.
 
-    ``status`` None means the endpoint's own; another one is named in the endpoint's ``other_statuses``. ``value`` may
-    also be a `Page` or `Rendered`.
+    ``status`` None means the endpoint's own; any other is named in the endpoint's ``other_statuses``.
+    ``value`` may also be a `Page` or `Rendered`.
     """
 
     value: Any = None

@@ -1,13 +1,13 @@
-"""The ASGI application: route, authenticate, decode, run, answer. One function deep, no middleware."""
+"""The ASGI application: route, authenticate, decode, run, answer. No middleware in between."""
 
 from __future__ import annotations
 
 import itertools
-import logging
 import re
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
 from typing import Any, TypeAlias
@@ -16,6 +16,7 @@ from urllib.parse import quote
 import msgspec
 import structlog
 
+from echain.edge.http.access_log import AccessLog
 from echain.edge.http.body import Body, Disconnected, Receive, read_body
 from echain.edge.http.call import Auth, Call, Caller, Cookies, Headers, Nothing
 from echain.edge.http.docs import docs_endpoints
@@ -32,7 +33,7 @@ from echain.edge.http.errors import (
 from echain.edge.http.idempotency import Claim, Idempotency, Kept, checked_key, request_hash
 from echain.edge.http.openapi import openapi_endpoint
 from echain.edge.http.parameters import Parameters
-from echain.edge.http.rendering import NOSNIFF, Answer, refused, rendered
+from echain.edge.http.rendering import NOSNIFF, NOT_MODIFIED, Answer, refused, rendered
 from echain.edge.http.router import Router
 from echain.kernel.errors import EchainError
 from echain.kernel.time import Clock
@@ -44,19 +45,18 @@ Lifespan: TypeAlias = Callable[[], AbstractAsyncContextManager[None]]
 
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 16_384
-SLOW_SECONDS = 0.5
-"""An answer that took longer is logged as a warning."""
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _NOTHING = Nothing()
 _NOT_KEPT = frozenset({401, 408, 429})
-"""Refusals that say nothing about the request itself; a retry may fare better."""
+"""Refusals that say nothing about the request itself; a retry with the same key may fare better."""
+_SERVER_ERROR = 500
 
 
 class _Route:
     """An endpoint with its decoders made."""
 
-    __slots__ = ("body", "endpoint", "handler", "names", "path", "query", "scope_auth")
+    __slots__ = ("body", "endpoint", "handler", "names", "path", "query")
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -65,29 +65,18 @@ class _Route:
         self.path = Parameters(endpoint.path_params)
         self.query = Parameters(endpoint.query)
         self.body = Body(endpoint.body) if endpoint.takes_body else None
-        self.scope_auth = endpoint.auth
 
 
+@dataclass(slots=True)
 class _Request:
     """What one request carries from step to step."""
 
-    __slots__ = ("headers", "now", "receive", "request_id", "scope", "timestamp")
-
-    def __init__(
-        self,
-        scope: Scope,
-        receive: Receive,
-        headers: dict[bytes, bytes],
-        request_id: bytes,
-        now: datetime,
-        timestamp: bytes,
-    ) -> None:
-        self.scope = scope
-        self.receive = receive
-        self.headers = headers
-        self.request_id = request_id
-        self.now = now
-        self.timestamp = timestamp
+    scope: Scope
+    receive: Receive
+    headers: dict[bytes, bytes]
+    id: bytes
+    now: datetime
+    timestamp: bytes
 
 
 class Application:
@@ -112,7 +101,7 @@ class Application:
         self._stamp = Stamp()
         self._id_prefix = secrets.token_hex(8).encode("ascii")
         self._ids = itertools.count(1)
-        self._log = _Log()
+        self._log = AccessLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
@@ -136,7 +125,7 @@ class Application:
             status, answer_headers, body = await self._answer(request)
         except Disconnected:
             return
-        if status != 304:
+        if status != NOT_MODIFIED:
             answer_headers.append((b"content-length", b"%d" % len(body)))
         answer_headers.append((b"x-request-id", request_id))
         answer_headers.append(NOSNIFF)
@@ -145,55 +134,55 @@ class Application:
         self._log.answered(scope, status, perf_counter() - started)
 
     async def _answer(self, request: _Request) -> Answer:
-        allow: bytes | None = None
         try:
             _check_headers(request.scope["headers"])
-            found = self._router.find(_raw_path(request.scope))
-            if found is None:
-                raise RouteNotFound
-            resource, values = found
-            route = resource.routes.get(request.scope["method"])
-            if route is None:
-                allow = resource.allow
-                raise MethodNotAllowed
+            route, values = self._route(request.scope)
             return await self._run(route, values, request)
         except EchainError as error:
-            return refused(error, request.timestamp, request.request_id, allow)
+            return refused(error, request.timestamp, request.id)
         except Disconnected:
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever breaks, the client gets an answer and the log the whole story
             return self._broken(request)
 
+    def _route(self, scope: Scope) -> tuple[_Route, tuple[str, ...]]:
+        found = self._router.find(_raw_path(scope))
+        if found is None:
+            raise RouteNotFound
+        resource, values = found
+        route = resource.routes.get(scope["method"])
+        if route is None:
+            raise MethodNotAllowed(resource.allow)
+        return route, values
+
     async def _run(self, route: _Route, values: tuple[str, ...], request: _Request) -> Answer:
-        scope, headers = request.scope, request.headers
+        endpoint, scope, headers = route.endpoint, request.scope, request.headers
         view, cookies = Headers(headers), Cookies(headers.get(b"cookie", b""))
         caller = None
-        if route.scope_auth is not Auth.PUBLIC:
-            caller = await self._admitted(route.scope_auth, view, cookies)
+        if endpoint.auth is not Auth.PUBLIC:
+            caller = await self._admitted(endpoint.auth, view, cookies)
         path = route.path.positional(route.names, values) if values else _NOTHING
         query = route.query.query(scope["query_string"])
         body, raw_body = _NOTHING, b""
         if route.body is not None:
-            raw_body = await read_body(request.receive, headers, route.endpoint.max_body_bytes)
+            raw_body = await read_body(request.receive, headers, endpoint.max_body_bytes)
             body = route.body.decode(raw_body, headers)
         client = scope.get("client")
         call = Call(
-            path,
-            query,
-            body,
-            caller,
-            request.request_id.decode("ascii"),
-            request.now,
-            view,
-            cookies,
-            client[0] if client else "",
+            path=path,
+            query=query,
+            body=body,
+            caller=caller,
+            request_id=request.id.decode("ascii"),
+            now=request.now,
+            headers=view,
+            cookies=cookies,
+            client=client[0] if client else "",
         )
-        if route.endpoint.idempotent and b"idempotency-key" in headers:
+        if endpoint.idempotent and b"idempotency-key" in headers:
             return await self._once(route, call, request, raw_body)
         result = await route.handler(call)
-        return rendered(
-            route.endpoint, result, request.timestamp, request.request_id, headers.get(b"if-none-match")
-        )
+        return rendered(endpoint, result, request.timestamp, request.id, headers.get(b"if-none-match"))
 
     async def _admitted(self, auth: Auth, headers: Headers, cookies: Cookies) -> Caller | None:
         caller = await self._authenticate(headers, cookies)
@@ -210,9 +199,9 @@ class Application:
     ) -> Answer:
         """Run a request with an Idempotency-Key, or replay what it was answered with."""
         key = checked_key(request.headers[b"idempotency-key"])
-        scope = f"{call.caller.kind}:{call.caller.id}" if call.caller else f"client:{call.client}"
+        owner = f"{call.caller.kind}:{call.caller.id}" if call.caller else f"client:{call.client}"
         unique = request_hash("POST", _raw_path(request.scope), request.scope["query_string"], raw_body)
-        claim = await self._idempotency.claim(scope, key, unique, request.now)
+        claim = await self._idempotency.claim(owner, key, unique, request.now)
         if isinstance(claim, Kept):
             return Answer(claim.status, [*claim.headers, (b"idempotency-replayed", b"true")], claim.body)
         try:
@@ -226,23 +215,21 @@ class Application:
     async def _run_claimed(self, route: _Route, call: Call[Any, Any, Any], request: _Request) -> Answer:
         try:
             result = await route.handler(call)
-            return rendered(route.endpoint, result, request.timestamp, request.request_id, None)
+            return rendered(route.endpoint, result, request.timestamp, request.id, None)
         except EchainError as error:
-            return refused(error, request.timestamp, request.request_id)
-        except Exception:
+            return refused(error, request.timestamp, request.id)
+        except Exception:  # noqa: BLE001 - as in _answer; here the claim is also given up
             return self._broken(request)
 
     async def _settled(self, claim: Claim, answer: Answer) -> None:
         """Keep the answer, or free the key where a retry may fare better."""
-        if answer.status >= 500 or answer.status in _NOT_KEPT:
+        if answer.status >= _SERVER_ERROR or answer.status in _NOT_KEPT:
             await self._released(claim)
             return
-        kept = Kept(
-            answer.status, tuple(pair for pair in answer.headers if pair[0] != b"set-cookie"), answer.body
-        )
+        headers = tuple(header for header in answer.headers if header[0] != b"set-cookie")
         try:
-            await claim.complete(kept)
-        except EchainError as error:  # the effect stands and its answer is known; only a retry would miss it
+            await claim.complete(Kept(answer.status, headers, answer.body))
+        except EchainError as error:  # the effect stands and is answered; only a retry would miss the answer
             self._log.lost("http.answer_not_kept", error)
 
     async def _released(self, claim: Claim) -> None:
@@ -254,55 +241,20 @@ class Application:
     def _broken(self, request: _Request) -> Answer:
         """Answer a bug: logged whole, told with nothing but the request id."""
         self._log.broken(request.scope)
-        return refused(Internal(), request.timestamp, request.request_id)
+        return refused(Internal(), request.timestamp, request.id)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        started = False
+        phase = "startup"
         try:
             async with self._lifespan() if self._lifespan else _nothing_to_start():
                 await send({"type": "lifespan.startup.complete"})
-                started = True
+                phase = "shutdown"
                 await receive()
         except BaseException as error:
-            phase = "shutdown" if started else "startup"
             await send({"type": f"lifespan.{phase}.failed", "message": str(error)})
             raise
         await send({"type": "lifespan.shutdown.complete"})
-
-
-class _Log:
-    """The access log: bugs as errors, slow answers as warnings, the others only where debug lines are wanted."""
-
-    def __init__(self) -> None:
-        self._bound: Any = None
-        self._verbose = False
-
-    def _logger(self) -> Any:
-        if (
-            self._bound is None
-        ):  # not before the first request: until then the process may still set its logging up
-            self._bound = structlog.get_logger().bind(logger="echain.http")
-            self._verbose = self._bound.is_enabled_for(logging.DEBUG)
-        return self._bound
-
-    def answered(self, scope: Scope, status: int, seconds: float) -> None:
-        logger = self._logger()
-        if seconds >= SLOW_SECONDS or self._verbose:
-            write = logger.warning if seconds >= SLOW_SECONDS else logger.debug
-            write(
-                "http.answered",
-                method=scope["method"],
-                path=scope["path"],
-                status=status,
-                milliseconds=round(seconds * 1000, 2),
-            )
-
-    def broken(self, scope: Scope) -> None:
-        self._logger().exception("http.broken", method=scope["method"], path=scope["path"])
-
-    def lost(self, what: str, error: EchainError) -> None:
-        self._logger().warning(what, code=error.code, reason=error.message)
 
 
 def _check_headers(headers: Sequence[tuple[bytes, bytes]]) -> None:
@@ -337,10 +289,11 @@ def application(
     description: str = "",
     lifespan: Lifespan | None = None,
 ) -> Application:
-    """Return the ASGI application of these endpoints, with ``/api/v1/openapi.json`` and ``/docs`` beside them.
+    """Return the ASGI application of these endpoints, with ``/api/v1/openapi.json`` and ``/docs`` beside.
 
-    ``authenticate`` gets headers and cookies and returns who they stand for, or None; it raises an error of kind
-    UNAUTHENTICATED for credentials that no longer hold. ``lifespan`` is entered at start-up, left at shutdown.
+    ``authenticate`` gets headers and cookies and returns who they stand for, or None; for credentials that no
+    longer hold it raises an error of kind UNAUTHENTICATED. ``lifespan`` is entered at start-up and left at
+    shutdown.
 
     Raises:
         ValueError: two endpoints at one place, or one that contradicts itself.

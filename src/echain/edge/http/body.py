@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMappi
 from typing import Any, get_args, get_origin
 
 import msgspec
-from msgspec import NODEFAULT
+from msgspec import NODEFAULT, inspect
 
 from echain.edge.http.errors import (
     BodyTooLarge,
@@ -36,7 +36,7 @@ _MISSING = re.compile(r"Object missing required field `(.*)`")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
 
 
-class Disconnected(Exception):  # noqa: N818 - a fact about the client, not an error of ours
+class Disconnected(Exception):
     """The client left before its body was whole; nobody waits for an answer."""
 
 
@@ -81,8 +81,8 @@ def _too_large(max_bytes: int) -> BodyTooLarge:
 class Body:
     """A decoder of JSON bodies into one Struct type.
 
-    Refused beyond what msgspec refuses: duplicate keys, NUL characters, integers beyond 64 bits, nesting beyond 32,
-    unknown fields even where the Struct would let them pass.
+    Refused beyond what msgspec refuses: duplicate keys, NUL characters, integers beyond 64 bits, nesting
+    beyond 32. The Struct and those inside refuse unknown fields themselves.
     """
 
     def __init__(self, struct: type[msgspec.Struct]) -> None:
@@ -92,8 +92,7 @@ class Body:
             field.default is not NODEFAULT or field.default_factory is not NODEFAULT
             for field in msgspec.structs.fields(struct)
         )
-        if not struct.__struct_config__.forbid_unknown_fields:
-            raise ValueError(f"{struct.__name__}: a body's Struct says forbid_unknown_fields=True")
+        _check_strict(inspect.type_info(struct), set())
 
     def decode(self, body: bytes, headers: Mapping[bytes, bytes]) -> msgspec.Struct:
         """Return the Struct that the body spells; an empty one counts as ``{}`` where no field is required.
@@ -138,6 +137,31 @@ class Body:
             for field, _ in zip(_wrong_fields(raw, self._struct, ""), range(MAX_FIELD_ERRORS), strict=False)
         ]
         return wrong or [_field_error(error, "")]
+
+
+def _check_strict(kind: inspect.Type, seen: set[type]) -> None:
+    """Refuse a body type that would let unknown fields pass, at any depth.
+
+    Raises:
+        ValueError: naming the Struct.
+    """
+    if isinstance(kind, inspect.StructType):
+        if kind.cls in seen:
+            return
+        seen.add(kind.cls)
+        if not kind.forbid_unknown_fields:
+            raise ValueError(f"{kind.cls.__name__} is part of a body: it says forbid_unknown_fields=True")
+        for field in kind.fields:
+            _check_strict(field.type, seen)
+    elif isinstance(kind, inspect.Metadata):
+        _check_strict(kind.type, seen)
+    elif isinstance(kind, inspect.CollectionType):
+        _check_strict(kind.item_type, seen)
+    elif isinstance(kind, inspect.DictType):
+        _check_strict(kind.value_type, seen)
+    elif isinstance(kind, inspect.UnionType):
+        for alternative in kind.types:
+            _check_strict(alternative, seen)
 
 
 def _malformed(error: Exception) -> Malformed:

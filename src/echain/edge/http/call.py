@@ -99,8 +99,8 @@ class Cookies(Mapping[str, str]):
 class Call(msgspec.Struct, Generic[P, Q, B], frozen=True, gc=False):
     """One request, decoded and checked.
 
-    ``now`` is the moment it was taken up; everything that the request writes uses it. ``client`` is the peer's
-    address as the server sees it, empty when there is none.
+    ``now`` is the moment it was taken up; everything that the request writes uses it. ``client`` is the
+    peer's address as the server sees it, empty when there is none.
     """
 
     path: P

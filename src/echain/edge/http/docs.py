@@ -12,8 +12,10 @@ from echain.edge.http.endpoint import Endpoint, get
 PAGE_HEADERS = (
     (
         "content-security-policy",
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        (
+            "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+            "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        ),
     ),
     ("x-frame-options", "DENY"),
     ("referrer-policy", "no-referrer"),

@@ -72,8 +72,9 @@ class Endpoint:
 class Options(TypedDict, total=False):
     """What every endpoint may say besides its types.
 
-    ``status`` of success, ``errors`` of its own (those of the toolkit come by themselves), ``other_statuses`` of
-    success that a `Reply` may choose, ``media_type`` of a `Raw` answer, ``listed`` False to keep it out of OpenAPI.
+    ``status`` of success, ``errors`` of its own (those of the toolkit come by themselves),
+    ``other_statuses`` of success that a `Reply` may choose, ``media_type`` of a `Raw` answer, ``listed``
+    False to keep it out of OpenAPI.
     """
 
     status: int
@@ -109,8 +110,8 @@ def get(
 ) -> Decorator[P, Q, Nothing]:
     """Declare a read; HEAD comes with it, and an ETag with If-None-Match.
 
-    ``answer`` is the type of ``data``: a Struct, ``list[T]`` (the handler then returns a `Page` of T or a list),
-    None, or `Raw` for an answer without envelope. A union documents alternatives.
+    ``answer`` is the type of ``data``: a Struct, ``list[T]`` (the handler then returns a `Page` of T or a
+    list), None, or `Raw` for an answer without envelope. A union documents alternatives.
     """
 
     def declare(handler: Handler[P, Q, Nothing]) -> Endpoint:

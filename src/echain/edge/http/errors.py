@@ -61,6 +61,10 @@ class MethodNotAllowed(Refusal):
     code = "request.method_not_allowed"
     status = 405
 
+    def __init__(self, allow: bytes) -> None:
+        super().__init__(allow=allow.decode("ascii").split(", "))
+        self.allow = allow
+
 
 class Malformed(Refusal):
     """The request cannot be read: its text is not what its form promises."""

@@ -9,8 +9,8 @@ from hashlib import blake2b
 def etag_of(data: bytes) -> bytes:
     """Return the quoted strong tag of these bytes: 96 bits of BLAKE2b.
 
-    For enveloped answers these are the bytes of ``data`` alone: time and request id belong to the message, not to
-    what it represents.
+    For enveloped answers these are the bytes of ``data`` alone: time and request id belong to the message,
+    not to what it represents.
     """
     return b'"%b"' % blake2b(data, digest_size=12).hexdigest().encode("ascii")
 
@@ -20,7 +20,7 @@ rendered_etag = lru_cache(maxsize=512)(etag_of)
 
 
 def matches(if_none_match: bytes, etag: bytes) -> bool:
-    """Return whether If-None-Match names this tag, or any; by weak comparison, as RFC 9110 section 13.1.2 asks."""
+    """Return whether If-None-Match names this tag, or any; compared weakly (RFC 9110, section 13.1.2)."""
     if if_none_match == etag:
         return True
     if if_none_match.strip() == b"*":

@@ -1,7 +1,8 @@
 """Idempotency-Key: a POST that is sent again has its effect once, and the first answer.
 
-The order of things: claim the key, run the handler, keep the answer. A claim that is neither answered nor given up
-(the process died) opens again after a minute, unless the handler bound it to its transaction by `Call.once`.
+The order of things: claim the key, run the handler, keep the answer. A claim that is neither answered nor
+given up (the process died) opens again after a minute, unless the handler bound it to its transaction by
+`Call.once`.
 """
 
 from __future__ import annotations

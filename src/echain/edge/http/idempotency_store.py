@@ -1,8 +1,8 @@
 """The table ``idempotency_keys``: claims and kept answers of all processes.
 
-A row is one of four things: at work (no answer, expires a minute after its claim), bound (no answer, kept for a
-day: the effect committed), answered, or expired, which counts as absent. ``created_at`` fences: a claim that was
-taken over no longer finds its row.
+A row is one of four things: at work (no answer, expires a minute after its claim), bound (no answer, kept for
+a day: the effect committed), answered, or expired, which counts as absent. ``created_at`` fences: a claim
+that was taken over no longer finds its row.
 """
 
 from __future__ import annotations

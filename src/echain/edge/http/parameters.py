@@ -104,8 +104,9 @@ class _Parameter:
 class Parameters:
     """A decoder of named texts into one Struct type.
 
-    Integers, numbers and booleans are read from their plain spelling; other types from what JSON strings would hold.
-    A collection takes a repeated parameter, anything else is given at most once. Unknown names are refused.
+    Integers, numbers and booleans are read from their plain spelling; other types from what JSON strings
+    would hold. A collection takes a repeated parameter, anything else is given at most once. Unknown names
+    are refused.
     """
 
     def __init__(self, struct: type[msgspec.Struct]) -> None:

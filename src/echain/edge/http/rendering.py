@@ -8,7 +8,7 @@ from echain.edge.http.answer import Raw, Rendered, Reply
 from echain.edge.http.call import Auth
 from echain.edge.http.endpoint import Endpoint
 from echain.edge.http.envelope import encode, failure, success
-from echain.edge.http.errors import Refusal, status_of
+from echain.edge.http.errors import MethodNotAllowed, Refusal, status_of
 from echain.edge.http.etag import etag_of, matches, rendered_etag
 from echain.kernel.errors import EchainError, Kind
 from echain.kernel.paging import Page
@@ -23,6 +23,9 @@ REVALIDATE_PRIVATE = (b"cache-control", b"private, no-cache")
 CLOSE = (b"connection", b"close")
 CHALLENGE = (b"www-authenticate", b"Bearer")
 
+OK = 200
+NOT_MODIFIED = 304
+
 
 class Answer(NamedTuple):
     """What goes over the wire, but for the headers that every answer carries."""
@@ -35,7 +38,10 @@ class Answer(NamedTuple):
 def rendered(
     endpoint: Endpoint, result: object, timestamp: bytes, request_id: bytes, if_none_match: bytes | None
 ) -> Answer:
-    """Return the answer of a handler's result; a GET that is answered with 200 carries an ETag and may become 304."""
+    """Return the answer of a handler's result.
+
+    A GET that is answered with 200 carries an ETag, and becomes 304 where ``if_none_match`` names it.
+    """
     status, headers = endpoint.status, [JSON, _caching(endpoint)]
     if type(result) is Reply:
         status = result.status or status
@@ -46,7 +52,7 @@ def rendered(
         return _raw(endpoint, result, if_none_match)
     page = None
     etag = b""
-    tagged = status == 200 and endpoint.method == "GET"
+    tagged = status == OK and endpoint.method == "GET"
     if type(result) is Rendered:
         data = result.data
         if tagged:
@@ -60,7 +66,7 @@ def rendered(
             etag = etag_of(data if page is None else data + encode(page))
     if tagged:
         if if_none_match is not None and matches(if_none_match, etag):
-            return Answer(304, [(b"etag", etag), *headers[1:]], b"")
+            return Answer(NOT_MODIFIED, [(b"etag", etag), *headers[1:]], b"")
         headers.append((b"etag", etag))
     return Answer(status, headers, success(data, timestamp, request_id, page))
 
@@ -76,24 +82,21 @@ def _raw(endpoint: Endpoint, raw: Raw, if_none_match: bytes | None) -> Answer:
     headers += [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in raw.headers]
     if all(name != b"cache-control" for name, _ in headers):
         headers.append(_caching(endpoint))
-    if raw.status == 200 and endpoint.method == "GET":
+    if raw.status == OK and endpoint.method == "GET":
         etag = rendered_etag(raw.body)
         headers.append((b"etag", etag))
         if if_none_match is not None and matches(if_none_match, etag):
-            return Answer(304, headers[1:], b"")
+            return Answer(NOT_MODIFIED, headers[1:], b"")
     return Answer(raw.status, headers, raw.body)
 
 
-def refused(error: EchainError, timestamp: bytes, request_id: bytes, allow: bytes | None = None) -> Answer:
-    """Return the answer of an error; ``allow`` is the Allow header of a 405.
-
-    An error's ``retryAfterSeconds`` detail becomes Retry-After.
-    """
+def refused(error: EchainError, timestamp: bytes, request_id: bytes) -> Answer:
+    """Return the answer of an error; its ``retryAfterSeconds`` detail becomes Retry-After."""
     headers: list[Header] = [JSON, NO_STORE]
     if error.kind is Kind.UNAUTHENTICATED:
         headers.append(CHALLENGE)
-    if allow is not None:
-        headers.append((b"allow", allow))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", error.allow))
     retry_after = error.details.get("retryAfterSeconds", 1 if error.kind is Kind.UNAVAILABLE else None)
     if isinstance(retry_after, int):
         headers.append((b"retry-after", b"%d" % retry_after))
