@@ -49,7 +49,7 @@ interface IEventFactory {
     );
     event EventCancelled(uint256 indexed eventId);
     event ModuleTrusted(address indexed module, bool trusted);
-    event FeeUpdated(uint16 oldFeeBps, uint16 newFeeBps);
+    event FeeUpdated(uint16 oldFeeBps, uint16 newFeeBps, uint40 effectiveAt);
     event TreasuryUpdated(address oldTreasury, address newTreasury);
     event OpenCreationUpdated(bool open);
     event ContractsSet(address implementation, address checkIn);
@@ -79,7 +79,9 @@ interface IEventFactory {
     ) external returns (uint256 eventId, address ticketContract);
 
     /// @notice Create an event with tiers and rules.
-    function createEvent(EventParams calldata params) external returns (uint256 eventId, address ticketContract);
+    function createEvent(EventParams calldata params)
+        external
+        returns (uint256 eventId, address ticketContract);
 
     /// @notice Replace the metadata; the schedule may move, but the end never earlier than it was, because
     /// withdrawing waits for it. Only the organizer, before the end and not after a cancel.
@@ -98,7 +100,8 @@ interface IEventFactory {
     /// approval, so trust alone moves nothing.
     function setModule(address module, bool trusted) external;
 
-    /// @notice The fee of events created from now on, at most 1_000 bps.
+    /// @notice The fee of events created from now on, at most 1_000 bps; a rise counts only after a day's notice,
+    /// so that none can be slipped in before an organizer's transaction. Existing events keep theirs.
     function setFee(uint16 newFeeBps) external;
     function setTreasury(address newTreasury) external;
     function setOpenCreation(bool open) external;

@@ -75,6 +75,7 @@ interface IEventTicket {
     }
 
     /// @notice The money of this contract; paidIn == refunded + withdrawn + fees + what it still owes.
+    /// `feesWei` counts fees that reached the treasury; those only set aside are still owed.
     struct Escrow {
         uint128 paidInWei;
         uint128 refundedWei;
@@ -95,6 +96,8 @@ interface IEventTicket {
     );
     event BatchMinted(uint256 indexed eventId, uint256 tierId, address[] recipients, uint256[] tokenIds);
     event TicketUsed(uint256 indexed tokenId);
+    /// @dev Only under `GiftPolicy.Limited`, beside the `Transfer` that it counts.
+    event TicketGifted(uint256 indexed tokenId, uint256 gifts);
     event TicketLocked(uint256 indexed tokenId, address indexed module);
     event TicketUnlocked(uint256 indexed tokenId, address indexed module);
     event Refunded(uint256 indexed tokenId, address indexed holder, uint256 amountWei);
@@ -133,7 +136,10 @@ interface IEventTicket {
     /// @notice Buy `quantity` tickets of tier 0 for `recipient`.
     /// @dev `msg.value` is the buyer's agreement: anything but price x quantity reverts, so a price change in
     /// flight never makes a buyer pay more than they signed.
-    function purchaseTickets(address recipient, uint256 quantity) external payable returns (uint256 firstTokenId);
+    function purchaseTickets(address recipient, uint256 quantity)
+        external
+        payable
+        returns (uint256 firstTokenId);
 
     /// @notice Buy `quantity` tickets of `tierId` for `recipient`, with the Merkle proof the tier's allow list asks for.
     function purchaseTickets(address recipient, uint256 tierId, uint256 quantity, bytes32[] calldata proof)

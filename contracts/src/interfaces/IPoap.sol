@@ -44,15 +44,24 @@ interface IPoap {
 
     /// @notice Check in by gate vouchers, relayable by anyone. A voucher that cannot hold is skipped with its
     /// reason, so that one bad voucher does not hold up the others. At most 200 vouchers.
-    function checkInBatch(Voucher[] calldata vouchers, bytes[] calldata signatures) external returns (uint256 minted);
+    function checkInBatch(Voucher[] calldata vouchers, bytes[] calldata signatures)
+        external
+        returns (uint256 minted);
 
-    function gateTerm(uint256 eventId, address gate) external view returns (uint40 validFrom, uint40 validUntil);
+    function gateTerm(uint256 eventId, address gate)
+        external
+        view
+        returns (uint40 validFrom, uint40 validUntil);
     function isCheckedIn(uint256 eventId, uint256 tokenId) external view returns (bool);
     /// @notice Whether `attendee` has a POAP of the event.
     function hasPOAP(address attendee, uint256 eventId) external view returns (bool);
-    /// @notice The POAP ids of an attendee, oldest first.
+    /// @notice The first 200 POAP ids of an attendee, oldest first.
     function getUserPOAPs(address attendee) external view returns (uint256[] memory);
-    function getUserPOAPs(address attendee, uint256 offset, uint256 limit) external view returns (uint256[] memory);
+    /// @notice The POAP ids of an attendee from the `offset`-th on, at most `limit` and at most 200.
+    function getUserPOAPs(address attendee, uint256 offset, uint256 limit)
+        external
+        view
+        returns (uint256[] memory);
     /// @notice ERC-5192: always true for a minted token.
     function locked(uint256 poapId) external view returns (bool);
 }
