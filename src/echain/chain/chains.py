@@ -1,0 +1,160 @@
+"""The chains that the platform knows, as data: a new EVM network is a row here, never a branch in code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from echain.kernel.errors import EchainError, Kind
+from echain.kernel.evm import Address, Hash32, checksum, to_hex
+
+
+class UnknownChain(EchainError):
+    """This platform does not serve that chain; GET /api/v1/chains lists those it serves."""
+
+    kind = Kind.NOT_FOUND
+    code = "chain.unknown"
+
+
+class Chain(msgspec.Struct, frozen=True, kw_only=True):
+    """How one EVM network behaves.
+
+    ``confirmations`` is how many blocks on top of a transaction's own make it final for us; 0 where a block
+    never changes. ``finalized_tag`` says whether the node's ``finalized`` block means something.
+    ``unit_scale`` is how many wei of the RPC interface are one unit inside the EVM. ``max_log_span`` is the
+    widest block range of one log query. ``minimum_priority_fee_wei`` is offered even when the last blocks
+    paid less.
+    """
+
+    chain_id: int
+    name: str
+    native_symbol: str
+    block_seconds: float
+    confirmations: int
+    finalized_tag: bool = True
+    unit_scale: int = 1
+    max_log_span: int = 2_000
+    minimum_priority_fee_wei: int = 0
+    explorer_url: str | None = None
+    testnet: bool = False
+
+    @property
+    def reorganizes(self) -> bool:
+        """Whether a block once seen can vanish."""
+        return self.confirmations > 0
+
+    def transaction_url(self, transaction_hash: Hash32) -> str | None:
+        """Return where people look a transaction up, None on a chain without an explorer."""
+        return None if self.explorer_url is None else f"{self.explorer_url}/tx/{to_hex(transaction_hash)}"
+
+    def address_url(self, address: Address) -> str | None:
+        """Return where people look an address up, None on a chain without an explorer."""
+        return None if self.explorer_url is None else f"{self.explorer_url}/address/{checksum(address)}"
+
+
+_HBAR_SCALE: Final = 10**10
+"""1 tinybar, the unit inside Hedera's EVM, is 10^10 weibar, the unit of its RPC interface."""
+
+KNOWN: Final[Mapping[int, Chain]] = {
+    chain.chain_id: chain
+    for chain in (
+        # One block of Base ever reorganized; ten blocks are 20 s, what payouts wait for is `finalized`.
+        Chain(
+            chain_id=8453,
+            name="Base",
+            native_symbol="ETH",
+            block_seconds=2.0,
+            confirmations=10,
+            minimum_priority_fee_wei=1_000_000,
+            explorer_url="https://basescan.org",
+        ),
+        Chain(
+            chain_id=84532,
+            name="Base Sepolia",
+            native_symbol="ETH",
+            block_seconds=2.0,
+            confirmations=10,
+            minimum_priority_fee_wei=1_000_000,
+            explorer_url="https://sepolia.basescan.org",
+            testnet=True,
+        ),
+        # A record file is final when it is seen; the relay maps safe and finalized to latest.
+        Chain(
+            chain_id=295,
+            name="Hedera",
+            native_symbol="HBAR",
+            block_seconds=2.0,
+            confirmations=0,
+            unit_scale=_HBAR_SCALE,
+            max_log_span=1_000,
+            explorer_url="https://hashscan.io/mainnet",
+        ),
+        Chain(
+            chain_id=296,
+            name="Hedera Testnet",
+            native_symbol="HBAR",
+            block_seconds=2.0,
+            confirmations=0,
+            unit_scale=_HBAR_SCALE,
+            max_log_span=1_000,
+            explorer_url="https://hashscan.io/testnet",
+            testnet=True,
+        ),
+        # Nodes of Polygon refuse tips below 25 gwei.
+        Chain(
+            chain_id=137,
+            name="Polygon",
+            native_symbol="POL",
+            block_seconds=2.0,
+            confirmations=32,
+            minimum_priority_fee_wei=25_000_000_000,
+            explorer_url="https://polygonscan.com",
+        ),
+        Chain(
+            chain_id=42161,
+            name="Arbitrum One",
+            native_symbol="ETH",
+            block_seconds=0.25,
+            confirmations=20,
+            max_log_span=10_000,
+            explorer_url="https://arbiscan.io",
+        ),
+        Chain(
+            chain_id=10,
+            name="OP Mainnet",
+            native_symbol="ETH",
+            block_seconds=2.0,
+            confirmations=10,
+            minimum_priority_fee_wei=1_000_000,
+            explorer_url="https://optimistic.etherscan.io",
+        ),
+    )
+}
+
+
+def chain(chain_id: int, *, devnet: bool = False) -> Chain:
+    """Return how a chain behaves; ``devnet`` is a local node that takes the chain's id.
+
+    Raises:
+        UnknownChain: the chain is not in the table.
+    """
+    known = KNOWN.get(chain_id)
+    if known is None:
+        raise UnknownChain(f"chain {chain_id} is not known; known are {', '.join(map(str, sorted(KNOWN)))}")
+    if not devnet:
+        return known
+    # A local node has no `finalized` worth the name and no explorer; two blocks are enough to play with
+    # reorgs.
+    return msgspec.structs.replace(
+        known,
+        name="Local devnet",
+        block_seconds=1.0,
+        confirmations=2,
+        finalized_tag=False,
+        max_log_span=100_000,
+        minimum_priority_fee_wei=1_000_000_000,
+        explorer_url=None,
+        testnet=True,
+    )
