@@ -1,7 +1,8 @@
 """Rendered bytes, kept in the process and in Redis, and dropped the moment the facts behind them change.
 
-What changes a fact sends `invalidate` in its own transaction. Every process listens: the notification arrives
-right after the commit, and the listener drops the key here and in Redis. Nothing is kept while nobody listens.
+What changes a fact sends `invalidate` in its own transaction. Every process listens: the notification
+arrives right after the commit, and the listener drops the key here and in Redis. Nothing is kept while it
+does not listen.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -15,7 +15,17 @@ from echain.infra.secret import Secret, without_credentials
 from echain.kernel.errors import EchainError, Invalid, Kind
 from echain.kernel.evm import Address, parse_address
 
-__all__ = ["VARIABLES", "ChainConfig", "ChainFacts", "Config", "ConfigError", "Secret", "Variable", "load"]
+__all__ = [
+    "VARIABLES",
+    "ChainConfig",
+    "ChainFacts",
+    "Config",
+    "ConfigError",
+    "Secret",
+    "Variable",
+    "environment_of",
+    "load",
+]
 
 DEVNET_CHAIN_ID: Final = 84532
 """The local node answers as Base Sepolia, so that what worked here works there."""
@@ -57,9 +67,9 @@ class ChainFacts(msgspec.Struct, frozen=True, kw_only=True):
 class ChainConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A chain that this installation follows.
 
-    ``unit_scale`` is how many units of a transaction's value make one unit inside contracts; ``confirmations``
-    how many blocks must follow before a fact is settled; ``max_log_span`` how many blocks one log query may
-    cover. Addresses are None until the contracts are deployed there.
+    ``unit_scale`` is how many units of a transaction's value make one unit inside contracts. So many
+    blocks as ``confirmations`` must follow before a fact is settled; ``max_log_span`` is how many blocks
+    one log query may cover. Addresses are None until the contracts are deployed there.
     """
 
     chain_id: int
@@ -91,6 +101,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     chains: tuple[ChainConfig, ...]
     devnet: bool
     devnet_block_seconds: int
+    devnet_port: int
     platform_key: Secret | None
     keystore: Path | None
     keystore_password: Secret | None
@@ -240,6 +251,13 @@ VARIABLES: Final = (
         0,
         "pace of the local node; 0 mines a block per transaction",
     ),
+    Variable(
+        "ECHAIN_DEVNET_PORT",
+        "devnet_port",
+        _integer(1, 65_535),
+        8545,
+        "port of the local node; another one when it is taken",
+    ),
     Variable("ECHAIN_PLATFORM_KEY", "platform_key", _key, None, "private key that the platform signs with"),
     Variable("ECHAIN_KEYSTORE", "keystore", _path, None, "encrypted key file instead of the plain key"),
     Variable("ECHAIN_KEYSTORE_PASSWORD", "keystore_password", Secret, None, "password of the key file"),
@@ -340,6 +358,32 @@ def load(environment: Mapping[str, str], *, facts: Mapping[int, ChainFacts] | No
         **single,
         chains=tuple(_chain(one, chains.get(one, {}), known, devnet=single["devnet"]) for one in chain_ids),
     )
+
+
+def environment_of(config: Config) -> dict[str, str]:
+    """Return the variables, for a child, that make `load` return ``config`` again; secrets are plain."""
+    values = msgspec.structs.asdict(config) | {"chain_ids": tuple(chain.chain_id for chain in config.chains)}
+    environment = {name: _spelled(values[variable.field]) for name, variable in _SINGLE.items()}
+    for chain in config.chains:
+        for stem, variable in _PER_CHAIN.items():
+            environment[f"{stem}{chain.chain_id}"] = _spelled(getattr(chain, variable.field))
+    return {name: text for name, text in environment.items() if text}
+
+
+def _spelled(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case Secret():
+            return value.reveal()
+        case bytes():
+            return "0x" + value.hex()
+        case bool():
+            return str(value).lower()
+        case tuple():
+            return ",".join(map(str, cast("tuple[object, ...]", value)))
+        case _:
+            return str(value)
 
 
 def _parsed(

@@ -40,7 +40,7 @@ def configure(*, json: bool, level: str, role: str, stream: TextIO | None = None
     ``role`` stands in every line, and so does what ``structlog.contextvars`` binds, as a request's id.
     """
     output = stream or sys.stderr
-    renderer: Any = _JsonLine() if json else _console(output)
+    renderer: Any = _JsonLine() if json else _Console(output)
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -83,11 +83,17 @@ def _hidden(key: object, value: object) -> object:
     return value
 
 
-def _console(output: TextIO) -> structlog.dev.ConsoleRenderer:
-    # The prettier tracebacks show local variables, secrets among them.
-    return structlog.dev.ConsoleRenderer(
-        colors=output.isatty(), exception_formatter=structlog.dev.plain_traceback
-    )
+class _Console:
+    """Lines for people, the role first, as several roles share one terminal."""
+
+    def __init__(self, output: TextIO) -> None:
+        # The prettier tracebacks show local variables, secrets among them.
+        self._renderer = structlog.dev.ConsoleRenderer(
+            colors=output.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
+        )
+
+    def __call__(self, logger: Any, method: str, entry: MutableMapping[str, Any]) -> str:
+        return f"{entry.pop('role', ''):<8}| {self._renderer(logger, method, entry)}"
 
 
 class _Role:

@@ -32,14 +32,19 @@ class Secret:
 
 
 def without_credentials(url: str) -> str:
-    """Return ``url`` with its password and query hidden, and its path too when that may be a provider's key.
+    """Return ``url`` with its password hidden; of a web address only scheme, host and port are shown.
 
-    Node providers put their key into the path; a database's name is no secret.
+    Node providers put their key into the path, the query or the user; a database's name and user are no
+    secret.
     """
     parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")
-    user = host[0].partition(":")
-    netloc = host[2] if not host[0] else f"{user[0]}{f':{HIDDEN}' if user[2] else ''}@{host[2]}"
-    keyed = parts.scheme in ("http", "https", "ws", "wss") and parts.path.strip("/") != ""
-    path = f"/{HIDDEN}" if keyed else parts.path
-    return urlunsplit((parts.scheme, netloc, path, HIDDEN if keyed and parts.query else parts.query, ""))
+    login, _, host = parts.netloc.rpartition("@")
+    if parts.scheme in ("http", "https", "ws", "wss"):
+        login = HIDDEN if login else ""
+        path = f"/{HIDDEN}" if parts.path.strip("/") or parts.query else parts.path
+        query = ""
+    else:
+        user, colon, _ = login.partition(":")
+        login = f"{user}:{HIDDEN}" if colon else user
+        path, query = parts.path, parts.query
+    return urlunsplit((parts.scheme, f"{login}@{host}" if login else host, path, query, ""))

@@ -88,10 +88,14 @@ def _tail(log: Path) -> str:
         return "(no log)"
 
 
-def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that was free a moment ago."""
+def free_port(wanted: int = 0) -> int:
+    """Return a TCP port of 127.0.0.1 that was free a moment ago: ``wanted`` if that is."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 

@@ -1,8 +1,8 @@
 """Becomes another program that dies with its parent, even when the parent is killed.
 
 Run as a script by `child.spawn`: ``tether.py <parent pid> <signal> <user id or -> <program> <argument>…``.
-It is a script instead of a function between fork and exec because that is unsafe in a process with threads. It
-imports nothing of ours and starts in milliseconds.
+It is a script, as a function between fork and exec is unsafe in a process with threads. It imports nothing of
+ours and starts in milliseconds.
 """
 
 from __future__ import annotations

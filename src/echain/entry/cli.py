@@ -1,0 +1,142 @@
+"""The command line. Each command imports what it needs when it runs, so that none waits for the others."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from echain.kernel.errors import EchainError, Kind
+
+if TYPE_CHECKING:
+    from echain.infra.config import Config
+
+_EXIT_CODES = {Kind.INVALID: 2, Kind.UNAVAILABLE: 69, Kind.CONFLICT: 73}
+"""As sysexits.h has them: usage, service unavailable, cannot create; everything else is 1."""
+
+
+def main() -> None:
+    """Run the command line; a known reason is told in one sentence, not in a traceback."""
+    try:
+        commands(standalone_mode=False)
+    except click.exceptions.Exit as finished:
+        sys.exit(finished.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except EchainError as error:
+        click.secho(f"echain: {error.message}", fg="red", err=True)
+        sys.exit(_EXIT_CODES.get(error.kind, 1))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="echain")
+def commands() -> None:
+    """Sell event tickets on a public chain and admit their holders at the door."""
+
+
+@commands.command()
+def up() -> None:
+    """Run everything on this machine until Ctrl-C."""
+    from echain.entry.up import up as run
+
+    asyncio.run(run(_configured("up")))
+
+
+@commands.command()
+@click.option("--exit", "leave", is_flag=True, help="Leave after the journey, with its verdict as exit code.")
+def demo(leave: bool) -> None:
+    """Run everything and play the journey of a ticket: sold, passed on, admitted, refunded."""
+    from echain.entry.demo import demo as play
+
+    sys.exit(asyncio.run(play(_configured("demo"), leave=leave)))
+
+
+@commands.command()
+def api() -> None:
+    """Serve the REST interface."""
+    from echain.entry.api import serve
+
+    serve(_configured("api"))
+
+
+@commands.command()
+def indexer() -> None:
+    """Follow the configured chains."""
+    from echain.entry.indexer import follow
+
+    _run(follow(_configured("indexer")))
+
+
+@commands.command()
+def worker() -> None:
+    """Send the platform's own transactions."""
+    from echain.entry.worker import work
+
+    _run(work(_configured("worker")))
+
+
+@commands.command()
+def migrate() -> None:
+    """Bring the database's schema up to date."""
+    from echain.infra.migrate import migrate as run
+
+    config = _configured("migrate")
+    if config.database_url is None:
+        raise click.UsageError(
+            "ECHAIN_DATABASE_URL is not set; `echain up` migrates its embedded database itself"
+        )
+    asyncio.run(run(config.database_url))
+    click.echo("the schema is up to date")
+
+
+@commands.command()
+@click.option("--chain", "chain_id", type=int, required=True, help="Id of a configured chain.")
+def deploy(chain_id: int) -> None:
+    """Deploy the contracts to a chain; twice changes nothing."""
+    from echain.entry.deployment import deploy_to
+
+    for line in asyncio.run(deploy_to(_configured("deploy"), chain_id)):
+        click.echo(line)
+
+
+@commands.command()
+def config() -> None:
+    """Show the configuration as it is understood, secrets hidden."""
+    from echain.entry.report import show_config
+
+    show_config(_configured("config"))
+
+
+@commands.command()
+def doctor() -> None:
+    """Check that every part is there and answers; exits with 1 when one is not."""
+    from echain.entry.report import examine
+
+    sys.exit(0 if asyncio.run(examine(_configured("doctor"))) else 1)
+
+
+def _configured(role: str) -> Config:
+    from echain.entry.settings import configure_logs, read
+
+    settings = read(os.environ)
+    configure_logs(settings, role=role)
+    return settings
+
+
+def _run(role: Coroutine[Any, Any, None]) -> None:
+    import uvloop
+
+    uvloop.run(role)
+
+
+if __name__ == "__main__":
+    main()
