@@ -19,7 +19,7 @@ from echain.edge.http.errors import (
     WrongMediaType,
     invalid_fields,
 )
-from echain.edge.http.parameters import INT64, without_none
+from echain.edge.http.parameters import INT64, LINE_BREAK, bare, loosely_ended, without_none
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -30,7 +30,7 @@ MAX_FIELD_ERRORS = 20
 
 _JSON_TYPE = re.compile(rb'application/(?:[a-z0-9.-]+\+)?json\s*(?:;\s*charset="?utf-8"?\s*)?', re.IGNORECASE)
 _STRINGS = re.compile(rb'"((?:[^"\\]|\\.)*)"(\s*:)?', re.DOTALL)
-_SUSPICIOUS = re.compile(rb"\\u0000|[0-9]{19}")
+_SUSPICIOUS = re.compile(rb'\\u0000|[0-9]{19}|\\(?:n|u000[aA])"')
 _AT = re.compile(r" - at `(?:key` in `)?\$\.?(.*)`$")
 _MISSING = re.compile(r"Object missing required field `(.*)`")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
@@ -88,11 +88,12 @@ class Body:
     def __init__(self, struct: type[msgspec.Struct]) -> None:
         self._struct = struct
         self._decoder = msgspec.json.Decoder(struct)
+        self._kind = inspect.type_info(struct)
         self.optional = all(
             field.default is not NODEFAULT or field.default_factory is not NODEFAULT
             for field in msgspec.structs.fields(struct)
         )
-        _check_strict(inspect.type_info(struct), set())
+        _check_strict(self._kind, set())
 
     def decode(self, body: bytes, headers: Mapping[bytes, bytes]) -> msgspec.Struct:
         """Return the Struct that the body spells; an empty one counts as ``{}`` where no field is required.
@@ -121,7 +122,8 @@ class Body:
             raise _malformed(error) from None
         _check_duplicates(body)
         if _SUSPICIOUS.search(body):
-            wrong = [*_unstorable(msgspec.json.decode(body), "")][:MAX_FIELD_ERRORS]
+            raw = msgspec.json.decode(body)
+            wrong = [*_unstorable(raw, ""), *_loose_ends(raw, self._kind, "")][:MAX_FIELD_ERRORS]
             if wrong:
                 raise invalid_fields(wrong)
         return decoded
@@ -219,6 +221,22 @@ def _unstorable(value: object, path: str) -> Iterator[FieldError]:
         for key, item in value.items():
             yield from _unstorable(key, path)
             yield from _unstorable(item, _child(path, key))
+
+
+def _loose_ends(raw: object, kind: inspect.Type, path: str) -> Iterator[FieldError]:
+    """Yield texts that passed their pattern only because ``$`` also matches before a last line break."""
+    kind = bare(kind)
+    if isinstance(kind, inspect.UnionType):
+        for alternative in kind.types:
+            yield from _loose_ends(raw, alternative, path)
+    elif isinstance(raw, str) and loosely_ended(raw, kind):
+        yield {"path": path, "reason": LINE_BREAK}
+    elif isinstance(raw, list) and isinstance(kind, inspect.CollectionType):
+        for index, item in enumerate(raw):
+            yield from _loose_ends(item, kind.item_type, f"{path}[{index}]")
+    elif isinstance(raw, dict) and isinstance(kind, inspect.StructType):
+        for field in kind.fields:
+            yield from _loose_ends(raw.get(field.encode_name), field.type, _child(path, field.encode_name))
 
 
 def _wrong_fields(raw: object, annotation: Any, path: str) -> Iterator[FieldError]:

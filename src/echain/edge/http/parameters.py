@@ -17,6 +17,7 @@ from echain.edge.http.router import decode_escaped
 
 MAX_PARAMETERS = 100
 INT64 = 1 << 63
+LINE_BREAK = "ends with a line break"
 
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -63,9 +64,14 @@ def without_none(annotation: Any) -> Any:
     return reduce(or_, rest)
 
 
-def _bare(kind: inspect.Type) -> inspect.Type:
+def bare(kind: inspect.Type) -> inspect.Type:
     """Return the type without what Meta adds for the schema alone."""
-    return _bare(kind.type) if isinstance(kind, inspect.Metadata) else kind
+    return bare(kind.type) if isinstance(kind, inspect.Metadata) else kind
+
+
+def loosely_ended(text: str, kind: inspect.Type) -> bool:
+    """Whether a pattern's ``$`` let a last line break pass, as Python's does and JSON Schema's does not."""
+    return isinstance(kind, inspect.StrType) and kind.pattern is not None and text.endswith("\n")
 
 
 def _parser(kind: inspect.Type) -> Callable[[str], object]:
@@ -82,23 +88,29 @@ def _parser(kind: inspect.Type) -> Callable[[str], object]:
 
 
 class _Parameter:
-    __slots__ = ("many", "name", "parse", "required", "slot", "type")
+    __slots__ = ("_kind", "_parse", "many", "name", "required", "slot", "type")
 
     def __init__(self, field: msgspec.structs.FieldInfo) -> None:
         self.name = field.encode_name
         self.slot = field.name
         self.type = without_none(field.type)
         self.required = field.default is NODEFAULT and field.default_factory is NODEFAULT
-        kind = _bare(inspect.type_info(self.type))
+        kind = bare(inspect.type_info(self.type))
         self.many = isinstance(kind, inspect.CollectionType)
-        self.parse = _parser(_bare(kind.item_type) if isinstance(kind, inspect.CollectionType) else kind)
+        self._kind = bare(kind.item_type) if isinstance(kind, inspect.CollectionType) else kind
+        self._parse = _parser(self._kind)
 
     def convert(self, texts: Sequence[str]) -> object:
         if self.many:
-            return msgspec.convert([self.parse(text) for text in texts], self.type)
+            return msgspec.convert([self._one(text) for text in texts], self.type)
         if len(texts) > 1:
             raise Rejected("given more than once")
-        return msgspec.convert(self.parse(texts[0]), self.type)
+        return msgspec.convert(self._one(texts[0]), self.type)
+
+    def _one(self, text: str) -> object:
+        if loosely_ended(text, self._kind):
+            raise Rejected(LINE_BREAK)
+        return self._parse(text)
 
 
 class Parameters:

@@ -45,7 +45,10 @@ def rendered(
     status, headers = endpoint.status, [JSON, _caching(endpoint)]
     if type(result) is Reply:
         status = result.status or status
-        headers += [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in result.headers]
+        own = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in result.headers]
+        if any(name == b"cache-control" for name, _ in own):
+            headers.pop()
+        headers += own
         headers += [(b"set-cookie", cookie.header()) for cookie in result.cookies]
         result = result.value
     if type(result) is Raw:
