@@ -6,16 +6,12 @@ import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
-from echain.chain.chains import FACTS
+from echain.chain.chains import UnknownChain, chain
 from echain.infra import log
-from echain.infra.config import Config, Secret, load
-
-DEVNET_PLATFORM_KEY: Final = Secret("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
-"""The first account of every local node, known to all the world; it signs on a devnet only."""
+from echain.infra.config import ChainFacts, Config, Secret, load
 
 
 def read(environment: Mapping[str, str]) -> Config:
@@ -24,11 +20,9 @@ def read(environment: Mapping[str, str]) -> Config:
     Raises:
         ConfigError: the environment is wrong.
     """
-    config = load(environment, facts=FACTS)
+    config = load(environment, facts=_facts)
     if config.code_key is None:
         config = msgspec.structs.replace(config, code_key=_kept_key(config.home / "code.key"))
-    if config.devnet and config.platform_key is None and config.keystore is None:
-        config = msgspec.structs.replace(config, platform_key=DEVNET_PLATFORM_KEY)
     return config
 
 
@@ -36,6 +30,22 @@ def configure_logs(config: Config, *, role: str) -> None:
     """Send this process's logs where and as the configuration says."""
     as_json = config.log_format == "json" or (config.log_format == "auto" and not os.isatty(2))
     log.configure(json=as_json, level=config.log_level, role=role)
+
+
+def _facts(chain_id: int, devnet: bool) -> ChainFacts | None:
+    try:
+        known = chain(chain_id, devnet=devnet)
+    except UnknownChain:
+        return None
+    return ChainFacts(
+        name=known.name,
+        native_symbol=known.native_symbol,
+        explorer_url=known.explorer_url,
+        confirmations=known.confirmations,
+        block_seconds=known.block_seconds,
+        unit_scale=known.unit_scale,
+        max_log_span=known.max_log_span,
+    )
 
 
 def _kept_key(path: Path) -> Secret:

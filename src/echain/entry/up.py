@@ -18,7 +18,8 @@ from typing import Final
 import msgspec
 import structlog
 
-from echain.entry.deployment import deploy_missing
+from echain.chain.deploy import Deployment
+from echain.entry.deployment import deploy
 from echain.entry.parts import Parts, exclusive
 from echain.infra.config import Config, environment_of
 from echain.infra.embedded import child
@@ -52,10 +53,14 @@ class NotReady(EchainError):
 
 
 class Platform(msgspec.Struct, frozen=True):
-    """A running installation: where its API is, and its configuration with every address filled in."""
+    """A running installation: where its API is, and its configuration with every address filled in.
+
+    ``deployments`` has the contracts that stand on a devnet, with the transactions that this start sent.
+    """
 
     base_url: str
     config: Config
+    deployments: Mapping[int, Deployment]
 
     @property
     def database_url(self) -> str:
@@ -134,11 +139,11 @@ async def running(config: Config, *, logs: Path | None = None) -> AsyncGenerator
         parts = Parts(config)
         config = parts.start()
         try:
-            config = await _prepared(config)
+            deployed = await _prepared(config)
             environment = _environment(config)
             roles = [Role(name, environment, logs) for name in ROLES]
             async with _supervised(parts, roles):
-                platform = Platform(base_url=_base_url(config), config=config)
+                platform = Platform(base_url=_base_url(config), config=config, deployments=deployed)
                 await _until_ready(platform.base_url)
                 yield platform
         finally:
@@ -176,13 +181,13 @@ async def _serve(config: Config, stop: asyncio.Event, began: float) -> None:
         await stop.wait()
 
 
-async def _prepared(config: Config) -> Config:
+async def _prepared(config: Config) -> dict[int, Deployment]:
     if config.database_url is None:
         raise NotReady("there is no database")
     await migrate(config.database_url)
-    if config.devnet:
-        await deploy_missing(config)
-    return config
+    if not config.devnet:
+        return {}
+    return {chain.chain_id: await deploy(config, chain.chain_id) for chain in config.chains}
 
 
 @asynccontextmanager

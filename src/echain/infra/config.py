@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, TypeAlias, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -62,6 +62,10 @@ class ChainFacts(msgspec.Struct, frozen=True, kw_only=True):
     block_seconds: float = 2.0
     unit_scale: int = 1
     max_log_span: int = 2000
+
+
+Facts: TypeAlias = Callable[[int, bool], ChainFacts | None]
+"""What is known of a chain by its id, and whether a devnet takes that id; None when nothing is."""
 
 
 class ChainConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -317,7 +321,7 @@ _PER_CHAIN: Final = {
 }
 
 
-def load(environment: Mapping[str, str], *, facts: Mapping[int, ChainFacts] | None = None) -> Config:
+def load(environment: Mapping[str, str], *, facts: Facts | None = None) -> Config:
     """Return the configuration that the ``ECHAIN_*`` variables describe; an empty one counts as absent.
 
     Without chain variables the only chain is the embedded devnet. ``facts`` fills what is known of chains.
@@ -353,10 +357,12 @@ def load(environment: Mapping[str, str], *, facts: Mapping[int, ChainFacts] | No
         single["devnet"] = embedded
     single["home"] = single["home"].absolute()
     single["public_url"] = single["public_url"] or f"http://{single['host']}:{single['port']}"
-    known = facts or {}
+    known = [(facts and facts(one, single["devnet"])) or ChainFacts(name=f"Chain {one}") for one in chain_ids]
     return Config(
         **single,
-        chains=tuple(_chain(one, chains.get(one, {}), known, devnet=single["devnet"]) for one in chain_ids),
+        chains=tuple(
+            _chain(one, chains.get(one, {}), its) for one, its in zip(chain_ids, known, strict=True)
+        ),
     )
 
 
@@ -416,12 +422,7 @@ def _suggestion(name: str) -> str:
     return f"; did you mean {near[0]}?" if near else "; unset it"
 
 
-def _chain(
-    chain_id: int, given: Mapping[str, Any], facts: Mapping[int, ChainFacts], *, devnet: bool
-) -> ChainConfig:
-    known = facts.get(chain_id) or ChainFacts(name=f"Chain {chain_id}")
-    fields = msgspec.structs.asdict(known)
-    if devnet:
-        fields |= {"name": "Local devnet", "explorer_url": None, "confirmations": 1, "block_seconds": 1.0}
+def _chain(chain_id: int, given: Mapping[str, Any], facts: ChainFacts) -> ChainConfig:
+    fields = msgspec.structs.asdict(facts)
     fields |= {"rpc_urls": ()} | {name: value for name, value in given.items() if value is not None}
     return ChainConfig(chain_id=chain_id, **fields)

@@ -38,3 +38,25 @@ async def publish(tx: Tx, messages: Sequence[Message]) -> None:
         [message.chain_id for message in messages],
         [message.block_number for message in messages],
     )
+
+
+_REVERT: Final = """
+    WITH gone AS (
+        UPDATE outbox SET block_number = NULL WHERE chain_id = $1 AND block_number > $2
+        RETURNING channel, position
+    ), told AS (
+        INSERT INTO outbox (channel, type, data, chain_id)
+        SELECT channel, 'reverted', jsonb_build_object('ids', jsonb_agg(position::text ORDER BY position)), $1
+        FROM gone GROUP BY channel ORDER BY min(position)
+        RETURNING 1
+    )
+    SELECT pg_notify('outbox', '') FROM told LIMIT 1
+"""
+
+
+async def revert(tx: Tx, chain_id: int, *, above: int) -> None:
+    """Tell each channel which of its messages no longer hold, because a reorg took the blocks above ``above``.
+
+    A message is reverted once: it loses its block, which a later reorg cannot take again.
+    """
+    await tx.execute(_REVERT, chain_id, above)

@@ -1,0 +1,88 @@
+"""The `api` role: everything that answers HTTP, wired by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Generator
+from contextlib import AsyncExitStack, contextmanager
+from typing import Final
+
+import structlog
+import uvicorn
+import uvloop
+
+from echain.entry.connections import Services, services
+from echain.entry.wiring import application_of
+from echain.infra.config import Config
+from echain.kernel.errors import EchainError, Kind
+
+_BACKLOG: Final = 2048
+_GRACE_SECONDS: Final = 5
+_KEEP_ALIVE_SECONDS: Final = 65
+"""Longer than the 60 s after which common proxies let a connection go, so that they end it, not we."""
+
+_log = structlog.get_logger(__name__)
+
+
+class CannotListen(EchainError):
+    """The address cannot be listened on; set another ECHAIN_HOST or ECHAIN_PORT."""
+
+    kind = Kind.CONFLICT
+    code = "api.cannot_listen"
+
+
+class _Server(uvicorn.Server):
+    """Ends quietly: the parent's own would raise the signal again after a graceful end."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+
+def serve(config: Config) -> None:
+    """Serve until SIGINT or SIGTERM; requests under way have 5 s to end.
+
+    Starts also when database, Redis or nodes are away, and then says so under ``/api/health``.
+
+    Raises:
+        CannotListen: the address is taken or not ours.
+    """
+    listening = _listen(config.host, config.port)
+    uvloop.run(_serve(config, listening))
+
+
+async def _serve(config: Config, listening: socket.socket) -> None:
+    async with AsyncExitStack() as stack:
+        parts: Services = await services(config, stack)
+        server = _Server(
+            uvicorn.Config(
+                application_of(config, parts),
+                http="httptools",
+                ws="none",
+                interface="asgi3",
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=_GRACE_SECONDS,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            )
+        )
+        _log.info("api.listening", host=config.host, port=config.port)
+        await server.serve(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise CannotListen(
+            f"{host}:{port} cannot be listened on ({error.strerror}); set ECHAIN_PORT"
+        ) from error

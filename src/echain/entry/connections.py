@@ -1,0 +1,54 @@
+"""The connections of one process, built from the configuration in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Final
+
+import msgspec
+from redis.asyncio import Redis
+
+from echain.chain.rpc import Rpc
+from echain.infra.cache import Cache
+from echain.infra.config import Config, ConfigError
+from echain.infra.database import Database
+
+RPC_SECONDS: Final = 10.0
+REDIS_SECONDS: Final = 0.5
+
+
+class Services(msgspec.Struct, frozen=True):
+    """The connections of one process; all connect when first used."""
+
+    database: Database
+    redis: Redis | None
+    cache: Cache
+    rpcs: Mapping[int, Rpc]
+
+
+async def services(config: Config, stack: AsyncExitStack, *, name: str = "echain") -> Services:
+    """Return the process's connections, which ``stack`` closes. Nothing has to be there yet.
+
+    Raises:
+        ConfigError: no database is named.
+    """
+    if config.database_url is None:
+        raise ConfigError(["ECHAIN_DATABASE_URL is missing; `echain up` runs an embedded PostgreSQL"])
+    database = Database.lazy(config.database_url, size=config.database_connections, name=name)
+    stack.push_async_callback(database.close)
+    redis = None
+    if config.redis_url is not None:
+        redis = Redis.from_url(
+            config.redis_url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS
+        )
+        stack.push_async_callback(redis.aclose)
+    rpcs = {
+        chain.chain_id: Rpc(chain.rpc_urls, chain_id=chain.chain_id, timeout=RPC_SECONDS)
+        for chain in config.chains
+        if chain.rpc_urls
+    }
+    for rpc in rpcs.values():
+        stack.push_async_callback(rpc.close)
+    cache = await stack.enter_async_context(Cache(config.database_url, redis))
+    return Services(database, redis, cache, rpcs)
