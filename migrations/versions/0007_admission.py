@@ -8,6 +8,22 @@ branch_labels = None
 depends_on = None
 
 STATEMENTS: tuple[str, ...] = (
+    # What the chain said of gates; `gate_keys` holds the last word on each, no row when that disables it.
+    """
+    CREATE TABLE gate_settings (
+        chain_id      BIGINT NOT NULL,
+        block_number  BIGINT NOT NULL,
+        log_index     INTEGER NOT NULL,
+        blockchain_id NUMERIC(78, 0) NOT NULL,
+        gate          BYTEA NOT NULL CHECK (octet_length(gate) = 20),
+        valid_from    TIMESTAMPTZ NOT NULL,
+        valid_until   TIMESTAMPTZ NOT NULL,
+        PRIMARY KEY (chain_id, block_number, log_index)
+    )
+    """,
+    """
+    CREATE INDEX gate_settings_gate ON gate_settings (chain_id, blockchain_id, gate, block_number, log_index)
+    """,
     """
     CREATE TABLE gate_keys (
         chain_id      BIGINT NOT NULL,
@@ -30,6 +46,9 @@ STATEMENTS: tuple[str, ...] = (
         mined_at      TIMESTAMPTZ NOT NULL,
         PRIMARY KEY (chain_id, blockchain_id, token_id)
     )
+    """,
+    """
+    CREATE INDEX poaps_block ON poaps (chain_id, block_number)
     """,
     """
     CREATE INDEX poaps_attendee ON poaps (attendee, mined_at)
@@ -56,6 +75,7 @@ STATEMENTS: tuple[str, ...] = (
         id              UUID PRIMARY KEY,
         gate_id         UUID REFERENCES gates (id),
         operator        BYTEA CHECK (octet_length(operator) = 20),
+        chain_id        BIGINT,
         ticket_contract BYTEA CHECK (octet_length(ticket_contract) = 20),
         token_id        BIGINT,
         verdict         TEXT NOT NULL CHECK (verdict IN (
@@ -65,7 +85,8 @@ STATEMENTS: tuple[str, ...] = (
         code_hash       BYTEA CHECK (octet_length(code_hash) = 32),
         scanned_at      TIMESTAMPTZ NOT NULL,
         CHECK (num_nonnulls(gate_id, operator) = 1),
-        CHECK (operator IS NULL OR code_hash IS NULL)
+        CHECK (operator IS NULL OR code_hash IS NULL),
+        CHECK (num_nulls(chain_id, ticket_contract) IN (0, 2))
     )
     """,
     """

@@ -1,0 +1,303 @@
+"""The door: gates are opened, codes given out, tickets judged and admitted, admissions undone."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from echain.admission import codes, poapstore, rules, store
+from echain.admission.authentication import GateAuthenticator, hashed, new_secret
+from echain.admission.door import TicketName
+from echain.admission.types import (
+    AdmissionNotFound,
+    DoorTicket,
+    EventNotFound,
+    Gate,
+    GateNotFound,
+    GateSearch,
+    OpenedGate,
+    Operator,
+    Poap,
+    PoapFilter,
+    TicketCode,
+    TicketNotFound,
+    TicketSpent,
+    Undone,
+    UndoTooLate,
+)
+from echain.chain.contracts import contract
+from echain.chain.fees import Fees
+from echain.chain.intent import Intent, prepare
+from echain.chain.rpc import Rpc
+from echain.infra.database import Connection, Database, Row, Tx
+from echain.kernel.errors import invalid_field
+from echain.kernel.evm import Address, checksum, parse_address, to_hex
+from echain.kernel.ids import uuid7
+from echain.kernel.money import Wei
+from echain.kernel.paging import Page, numbered
+from echain.kernel.time import Clock
+
+SET_GATE_GAS: Final = 130_000
+"""Measured 72k for a first term; what is not used is not paid."""
+
+_POAP_TOKEN_BITS: Final = 128
+
+
+class Relay(msgspec.Struct, frozen=True):
+    """What it takes to check tickets in on one chain: the POAP contract and the platform's own key there."""
+
+    rpc: Rpc
+    fees: Fees
+    poap: Address
+    sender: Address
+
+
+def gate_authenticator(database: Database, clock: Clock) -> GateAuthenticator:
+    """Return what tells gates by their secrets."""
+    return GateAuthenticator(database, clock)
+
+
+async def undo(tx: Tx, operator: Operator, gate_id: UUID, admission_id: UUID, *, now: datetime) -> Undone:
+    """Take an admission back, so that the ticket may be admitted again; undoing twice changes nothing.
+
+    ``gate_id`` names a gate of the event. Its POAP, if minted by now, stays with the holder.
+
+    Raises:
+        GateNotFound: no such gate, or it is neither the operator nor of the operator's event.
+        AdmissionNotFound: the gate's event has no such admission.
+        UndoTooLate: a gate may undo what it admitted itself within ten minutes, nothing else.
+    """
+    gate = await store.gate_for(tx, gate_id, operator)
+    if gate is None:
+        raise GateNotFound
+    admission = await store.lock_admission(tx, admission_id, gate["chain_id"], gate["ticket_contract"])
+    if admission is None:
+        raise AdmissionNotFound
+    if not rules.may_undo(
+        operator, admitted_by=admission["gate_id"], admitted_at=admission["admitted_at"], now=now
+    ):
+        raise UndoTooLate
+    undone_at = admission["undone_at"]
+    if undone_at is None:
+        undone_at = now
+        await store.undo(tx, admission_id, operator, now)
+    return Undone(admission_id=admission_id, token_id=admission["token_id"], undone_at=undone_at)
+
+
+async def own_event(connection: Connection, event_id: UUID, organizer: Address) -> Row:
+    """Return the published event that ``event_id``, a draft's or its own, names.
+
+    Raises:
+        EventNotFound: there is none, or it is another organizer's.
+    """
+    event = await store.event(connection, event_id)
+    if event is None or event["organizer"] != organizer:
+        raise EventNotFound
+    return event
+
+
+async def enabling_intent(relay: Relay, event: Row, *, now: datetime) -> Intent:
+    """Return the organizer's transaction that lets the platform's key check tickets of the event in.
+
+    Raises:
+        ChainUnreachable: no node quotes the chain's fees.
+    """
+    valid_from, valid_until = rules.gate_key_term(now=now, ends_at=event["ends_at"])
+    call = [int(event["blockchain_id"]), relay.sender, valid_from, valid_until]
+    return await prepare(
+        relay.rpc,
+        relay.fees,
+        chain_id=event["chain_id"],
+        sender=event["organizer"],
+        to=relay.poap,
+        data=contract("Poap").encode("setGate(uint256,address,uint40,uint40)", call),
+        value_wei=Wei(0),
+        summary=f"Let the platform mint proofs of attendance for {event['name']}",
+        gas=SET_GATE_GAS,
+    )
+
+
+async def open_gate(tx: Tx, event: Row, name: str, *, now: datetime) -> tuple[Gate, str]:
+    """Keep a new gate of an event and return it with its secret, of which only a hash is kept."""
+    gate_id, secret = uuid7(), new_secret()
+    await store.insert_gate(
+        tx,
+        gate_id=gate_id,
+        chain_id=event["chain_id"],
+        ticket_contract=event["ticket_contract"],
+        event_tag=codes.event_tag(event["chain_id"], event["ticket_contract"]),
+        name=name,
+        secret_hash=hashed(secret),
+        organizer=event["organizer"],
+        now=now,
+    )
+    gate = Gate(
+        id=gate_id,
+        event_id=event["id"],
+        chain_id=event["chain_id"],
+        ticket_contract=checksum(event["ticket_contract"]),
+        name=name,
+        created_at=now,
+        revoked_at=None,
+    )
+    return gate, secret
+
+
+def opened(gate: Gate, secret: str, intent: Intent | None) -> OpenedGate:
+    """Return what the organizer is shown of a new gate."""
+    return OpenedGate(
+        id=gate.id,
+        event_id=gate.event_id,
+        chain_id=gate.chain_id,
+        ticket_contract=gate.ticket_contract,
+        name=gate.name,
+        created_at=gate.created_at,
+        secret=secret,
+        intent=intent,
+    )
+
+
+async def event_of_gate(connection: Connection, gate_id: UUID, organizer: Address) -> Row:
+    """Return the event of an organizer's gate.
+
+    Raises:
+        GateNotFound: no such gate, or it is another organizer's.
+    """
+    gate = await store.gate_for(connection, gate_id, Operator(organizer=organizer))
+    event = await store.event(connection, gate["event_id"]) if gate is not None else None
+    if event is None:
+        raise GateNotFound
+    return event
+
+
+async def gates(connection: Connection, event: Row) -> list[Gate]:
+    """Return an event's gates, oldest first, the revoked ones too."""
+    rows = await store.gates_of(connection, event["chain_id"], event["ticket_contract"])
+    return [_gate(row, event["id"]) for row in rows]
+
+
+async def revoke_gate(tx: Tx, gate_id: UUID, organizer: Address, *, now: datetime) -> Gate:
+    """Shut a gate of the organizer's event for good; what it admitted stands.
+
+    Raises:
+        GateNotFound: no such gate, or it is another organizer's.
+    """
+    row = await store.revoke(tx, gate_id, organizer, now)
+    if row is None:
+        raise GateNotFound
+    return _gate(row, row["event_id"])
+
+
+def _gate(row: Row, event_id: UUID) -> Gate:
+    return Gate(
+        id=row["id"],
+        event_id=event_id,
+        chain_id=row["chain_id"],
+        ticket_contract=checksum(row["ticket_contract"]),
+        name=row["name"],
+        created_at=row["created_at"],
+        revoked_at=row["revoked_at"],
+    )
+
+
+async def search(
+    connection: Connection, operator: Operator, gate_id: UUID, sought: GateSearch
+) -> Page[DoorTicket]:
+    """Return tickets of a gate's event with the admissions that stand, by number.
+
+    Raises:
+        GateNotFound: no such gate, or it is neither the operator nor of the operator's event.
+        Invalid: the holder's address is misspelled.
+    """
+    gate = await store.gate_for(connection, gate_id, operator)
+    if gate is None:
+        raise GateNotFound
+    rows, total = await store.search(
+        connection,
+        gate["chain_id"],
+        gate["ticket_contract"],
+        token_id=sought.token_id,
+        holder=parse_address(sought.holder, path="holder") if sought.holder else None,
+        limit=sought.per_page,
+        offset=(sought.page - 1) * sought.per_page,
+    )
+    prefix = f"{gate['chain_id']}-{to_hex(gate['ticket_contract'])}"
+    items = [
+        DoorTicket(
+            id=f"{prefix}-{row['token_id']}",
+            token_id=row["token_id"],
+            tier=row["tier_id"],
+            holder=checksum(row["owner"]),
+            state=row["state"],
+            admitted_at=row["admitted_at"],
+            admission_id=row["admission_id"],
+        )
+        for row in rows
+    ]
+    return numbered(items, page=sought.page, per_page=sought.per_page, total=total)
+
+
+async def ticket_code(
+    connection: Connection, key: codes.CodeKey, ticket: TicketName, holder: Address, *, now: datetime
+) -> TicketCode:
+    """Return the code that admits ``holder`` with their ticket, good for this slot of 30 s and the next.
+
+    Raises:
+        TicketNotFound: no such ticket, or somebody else holds it.
+        TicketSpent: it was refunded, or its event is cancelled.
+    """
+    row = await store.holder_of(connection, ticket.chain_id, ticket.ticket_contract, ticket.token_id)
+    if row is None or row["owner"] != holder:
+        raise TicketNotFound
+    if row["cancelled"] or row["state"] == "refunded":
+        raise TicketSpent
+    code = codes.issue(
+        key,
+        chain_id=ticket.chain_id,
+        ticket_contract=ticket.ticket_contract,
+        token_id=ticket.token_id,
+        holder=holder,
+        now=now,
+    )
+    return TicketCode(code=code.text, refresh_after=code.refresh_after, valid_until=code.valid_until)
+
+
+async def poaps(connection: Connection, sought: PoapFilter) -> Page[Poap]:
+    """Return proofs of attendance, newest first.
+
+    Raises:
+        Invalid: neither attendee nor event is given, or the address is misspelled.
+        EventNotFound: there is no such published event.
+    """
+    if sought.attendee is None and sought.event_id is None:
+        raise invalid_field("query.attendee", "say whose POAPs, or of which event (eventId)")
+    event = None
+    if sought.event_id is not None:
+        event = await store.event(connection, sought.event_id)
+        if event is None:
+            raise EventNotFound
+    rows, total = await poapstore.poaps(
+        connection,
+        attendee=parse_address(sought.attendee, path="attendee") if sought.attendee else None,
+        event=(event["chain_id"], event["blockchain_id"]) if event else None,
+        limit=sought.per_page,
+        offset=(sought.page - 1) * sought.per_page,
+    )
+    return numbered([_poap(row) for row in rows], page=sought.page, per_page=sought.per_page, total=total)
+
+
+def _poap(row: Row) -> Poap:
+    number = int(row["blockchain_id"])
+    return Poap(
+        chain_id=row["chain_id"],
+        event_id=row["event_id"],
+        blockchain_id=str(number),
+        token_id=row["token_id"],
+        poap_id=str(number << _POAP_TOKEN_BITS | row["token_id"]),
+        attendee=checksum(row["attendee"]),
+        transaction_hash=to_hex(row["tx_hash"]),
+        minted_at=row["mined_at"],
+    )
