@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, UTC, datetime, timedelta
 from ipaddress import AddressValueError, IPv6Address
 from typing import Final
 from urllib.parse import urlsplit
@@ -202,7 +202,8 @@ def instant(text: str) -> datetime:
     try:
         return whole + timedelta(seconds=int(leap)) - _offset(offset)
     except OverflowError:
-        return datetime.max.replace(tzinfo=UTC) if offset[0] == "-" else datetime.min.replace(tzinfo=UTC)
+        edge = datetime.max if whole.year == MAXYEAR else datetime.min
+        return edge.replace(tzinfo=UTC)
 
 
 def _offset(text: str) -> timedelta:
