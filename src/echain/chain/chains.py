@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from echain.infra.config import ChainConfig, ChainFacts
 from echain.kernel.errors import EchainError, Kind
 from echain.kernel.evm import Address, Hash32, checksum, to_hex
 
@@ -157,4 +158,41 @@ def chain(chain_id: int, *, devnet: bool = False) -> Chain:
         minimum_priority_fee_wei=1_000_000_000,
         explorer_url=None,
         testnet=True,
+    )
+
+
+def facts() -> dict[int, ChainFacts]:
+    """Return what the configuration takes for granted of each known chain."""
+    return {
+        known.chain_id: ChainFacts(
+            name=known.name,
+            native_symbol=known.native_symbol,
+            explorer_url=known.explorer_url,
+            confirmations=known.confirmations,
+            block_seconds=known.block_seconds,
+            unit_scale=known.unit_scale,
+            max_log_span=known.max_log_span,
+        )
+        for known in KNOWN.values()
+    }
+
+
+def configured(config: ChainConfig, *, devnet: bool = False) -> Chain:
+    """Return how a configured chain behaves: what is known of it, and what the configuration says instead.
+
+    A chain that is not in the table is served too, on the configuration's word alone.
+    """
+    behaves = chain(config.chain_id, devnet=devnet) if config.chain_id in KNOWN else None
+    return Chain(
+        chain_id=config.chain_id,
+        name=config.name,
+        native_symbol=config.native_symbol,
+        block_seconds=config.block_seconds,
+        confirmations=config.confirmations,
+        finalized_tag=behaves is not None and behaves.finalized_tag,
+        unit_scale=config.unit_scale,
+        max_log_span=config.max_log_span,
+        minimum_priority_fee_wei=0 if behaves is None else behaves.minimum_priority_fee_wei,
+        explorer_url=config.explorer_url,
+        testnet=behaves is not None and behaves.testnet,
     )

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import msgspec
 
-from echain.chain.chains import chain
 from echain.chain.contracts import Revert, decode_revert
 from echain.chain.fees import Fees
 from echain.chain.rpc import Rpc, RpcRefused
@@ -98,7 +97,7 @@ async def prepare(
         InsufficientFunds: the sender cannot pay the value.
         ChainUnreachable: no node answers.
     """
-    value = value_wei * chain(chain_id).unit_scale
+    value = value_wei * fees.chain.unit_scale
     if gas is None:
         estimate = await estimate_gas(rpc, sender=sender, to=to, data=data, value_wei=Wei(value))
         gas = with_head_room(estimate)
