@@ -37,9 +37,9 @@ def clock() -> Clock:
 
 @pytest.fixture
 def start(database: Database, clock: Clock) -> Callable[..., Process]:
-    """Call it for another API process on the same database."""
+    """Call it for another API process, on the same database if not told otherwise."""
 
-    def process(public_url: str = PUBLIC_URL) -> Process:
+    def process(public_url: str = PUBLIC_URL, database: Database = database) -> Process:
         authenticator = service.authenticator(database, clock)
         app = application(
             rest.endpoints(database, authenticator, public_url=public_url, chain_ids=CHAIN_IDS),
