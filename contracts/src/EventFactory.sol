@@ -33,7 +33,7 @@ contract EventFactory is IEventFactory, AccessControlDefaultAdminRules, Pausable
     uint8 private constant MAX_PER_PURCHASE = 50;
 
     // One slot, written by each creation.
-    uint64 private _eventCount;
+    uint32 private _eventCount;
     uint16 private _oldFeeBps;
     uint16 private _newFeeBps;
     uint40 private _feeChangesAt;
@@ -244,7 +244,7 @@ contract EventFactory is IEventFactory, AccessControlDefaultAdminRules, Pausable
         uint16 fee = feeBps();
         _announce(eventId, ticketContract, fee, params);
         IEventTicketSetup(ticketContract)
-            .initialize(IEventTicketSetup.Terms(uint64(eventId), msg.sender, checkIn, fee), params);
+            .initialize(IEventTicketSetup.Terms(uint32(eventId), msg.sender, checkIn, fee), params);
     }
 
     /// @dev Before the ticket contract's own first logs, so that who follows the chain knows it by then.

@@ -57,12 +57,16 @@ contract EventTicket is
             organizer: terms.organizer,
             startTime: params.startTime,
             feeBps: terms.feeBps,
+            royaltyBps: r.royaltyBps,
             giftPolicy: r.giftPolicy,
             maxGifts: r.maxGifts,
             giftsToContracts: r.giftsToContracts
         });
-        _links = Links(terms.checkIn, terms.eventId, r.resaleCapBps, r.royaltyBps);
-        _sale = Sale(0, 0, params.maxTickets, params.endTime, uint8(params.tiers.length), false);
+        // Field by field: the rest of the slot is in `Initializable`'s hands.
+        _links.checkIn = terms.checkIn;
+        _links.resaleCapBps = r.resaleCapBps;
+        _sale =
+            Sale(0, terms.eventId, 0, params.maxTickets, params.endTime, uint8(params.tiers.length), false);
         _eventName = params.name;
         metadataURI = params.metadataURI;
         metadataHash = params.metadataHash;
@@ -93,7 +97,7 @@ contract EventTicket is
         if (_withdrawnWei != 0) revert EventTicket_AlreadyWithdrawn();
 
         _sale.cancelled = true;
-        FACTORY.noteCancelled(_links.eventId);
+        FACTORY.noteCancelled(_sale.eventId);
     }
 
     /// @inheritdoc IEventTicket
@@ -176,7 +180,7 @@ contract EventTicket is
     /// @inheritdoc IEventTicket
     function rules() external view returns (Rules memory) {
         Setup memory s = _setup;
-        return Rules(s.giftPolicy, s.maxGifts, s.giftsToContracts, _links.resaleCapBps, _links.royaltyBps);
+        return Rules(s.giftPolicy, s.maxGifts, s.giftsToContracts, _links.resaleCapBps, s.royaltyBps);
     }
 
     /// @inheritdoc IEventTicket
@@ -188,7 +192,7 @@ contract EventTicket is
 
     /// @inheritdoc IERC2981
     function royaltyInfo(uint256, uint256 salePriceWei) external view returns (address, uint256) {
-        return (_setup.organizer, Math.mulDiv(salePriceWei, _links.royaltyBps, FULL_BPS));
+        return (_setup.organizer, Math.mulDiv(salePriceWei, _setup.royaltyBps, FULL_BPS));
     }
 
     /// @inheritdoc IEventTicket
@@ -198,7 +202,7 @@ contract EventTicket is
 
     /// @inheritdoc IEventTicket
     function eventId() external view returns (uint256) {
-        return _links.eventId;
+        return _sale.eventId;
     }
 
     /// @inheritdoc IEventTicket
@@ -248,6 +252,12 @@ contract EventTicket is
 
     function supportsInterface(bytes4 id) public view override(ERC721, IERC165) returns (bool) {
         return id == type(IERC2981).interfaceId || id == ERC4906_ID || super.supportsInterface(id);
+    }
+
+    function _initializableStorageSlot() internal pure override returns (bytes32 slot) {
+        assembly ("memory-safe") {
+            slot := _links.slot
+        }
     }
 
     /// @dev Forwards all gas: every caller has booked the payment and holds the reentrancy guard. What the receiver

@@ -23,22 +23,24 @@ abstract contract TicketSales is TicketTransfers {
         address organizer;
         uint40 startTime;
         uint16 feeBps;
+        uint16 royaltyBps;
         GiftPolicy giftPolicy;
         uint8 maxGifts;
         bool giftsToContracts;
     }
 
-    /// @dev One slot.
+    /// @dev One slot; its first 9 bytes are where `Initializable` keeps its version, which saves it a slot of its own.
     struct Links {
+        uint72 initializable;
         address checkIn;
-        uint64 eventId;
         uint16 resaleCapBps;
-        uint16 royaltyBps;
     }
 
-    /// @dev Everything that each purchase reads or writes beside its tier; one slot, never empty.
+    /// @dev Everything that each purchase reads or writes beside its tier; one slot, never empty. 2^104 wei are 2e13
+    /// coins, beyond the whole supply of any chain.
     struct Sale {
-        uint128 paidInWei;
+        uint104 paidInWei;
+        uint32 eventId;
         uint32 minted;
         uint32 maxTickets;
         uint40 endTime;
@@ -50,6 +52,9 @@ abstract contract TicketSales is TicketTransfers {
     uint256 private constant MAX_RUN = 50;
     uint256 private constant MAX_BATCH = 200;
     uint256 private constant MAX_TIERS = 20;
+    /// @dev Set in a stored tier's `maxPerPurchase`, of which MAX_RUN needs six bits, when the tier has an allow
+    /// list; so that an open tier's purchase does not read the list's slot.
+    uint8 private constant LISTED = 0x80;
 
     Setup internal _setup;
     Links internal _links;
@@ -97,7 +102,7 @@ abstract contract TicketSales is TicketTransfers {
             if (i % MAX_RUN == 0) _runs[next + i] = Run(0, 0, uint8(Math.min(MAX_RUN, quantity - i)));
             _mint(recipients[i], next + i);
         }
-        emit BatchMinted(_links.eventId, 0, recipients, tokenIds);
+        emit BatchMinted(sale.eventId, 0, recipients, tokenIds);
     }
 
     /// @inheritdoc IEventTicket
@@ -125,7 +130,9 @@ abstract contract TicketSales is TicketTransfers {
     /// @inheritdoc IEventTicket
     function tier(uint256 tierId) external view returns (Tier memory) {
         _requireTier(tierId);
-        return _tiers[tierId];
+        Tier memory t = _tiers[tierId];
+        t.maxPerPurchase &= ~LISTED;
+        return t;
     }
 
     /// @inheritdoc IEventTicket
@@ -140,16 +147,17 @@ abstract contract TicketSales is TicketTransfers {
         bool limitsHold = params.supply != 0 && params.maxPerPurchase != 0 && params.maxPerPurchase <= MAX_RUN;
         if (!windowHolds || !limitsHold) revert EventTicket_BadTier();
 
+        bool listed = params.allowListRoot != 0;
+        if (listed) _allowListRoots[tierId] = params.allowListRoot;
         _tiers[tierId] = Tier({
             priceWei: params.priceWei,
             supply: params.supply,
             sold: 0,
             saleStart: params.saleStart,
             saleEnd: params.saleEnd,
-            maxPerPurchase: params.maxPerPurchase,
+            maxPerPurchase: listed ? params.maxPerPurchase | LISTED : params.maxPerPurchase,
             maxPerWallet: params.maxPerWallet
         });
-        if (params.allowListRoot != 0) _allowListRoots[tierId] = params.allowListRoot;
         emit TierAdded(tierId, params);
     }
 
@@ -186,11 +194,10 @@ abstract contract TicketSales is TicketTransfers {
         Tier memory t = _tiers[tierId];
         if (block.timestamp < t.saleStart) revert EventTicket_SaleNotOpen(t.saleStart);
         if (t.saleEnd != 0 && block.timestamp >= t.saleEnd) revert EventTicket_SaleClosed(t.saleEnd);
-        if (quantity == 0 || quantity > t.maxPerPurchase) {
-            revert EventTicket_BadQuantity(quantity, t.maxPerPurchase);
-        }
+        uint256 maximum = t.maxPerPurchase & ~LISTED;
+        if (quantity == 0 || quantity > maximum) revert EventTicket_BadQuantity(quantity, maximum);
         _checkStock(tierId, quantity, t, sale);
-        _checkAllowList(tierId, recipient, proof);
+        if (t.maxPerPurchase & LISTED != 0) _checkAllowList(tierId, recipient, proof);
         uint256 totalWei = t.priceWei * quantity;
         if (msg.value != totalWei) revert EventTicket_WrongPayment(totalWei, msg.value);
 
@@ -203,7 +210,7 @@ abstract contract TicketSales is TicketTransfers {
             tokenIds[i] = first + i;
             _mint(recipient, first + i);
         }
-        emit TicketsPurchased(msg.sender, _links.eventId, quantity, tokenIds, tierId, t.priceWei);
+        emit TicketsPurchased(msg.sender, sale.eventId, quantity, tokenIds, tierId, t.priceWei);
     }
 
     function _countBought(uint256 tierId, address recipient, uint256 quantity, uint256 maximum) private {
@@ -217,12 +224,12 @@ abstract contract TicketSales is TicketTransfers {
         private
         returns (uint256 firstTokenId)
     {
-        // Both counters stay within `supply` and `maxTickets`, which are uint32. All that can ever be paid is below
-        // 2^32 tickets x 2^96 wei = 2^128.
+        // Both counters stay within `supply` and `maxTickets`, which are uint32. A payment is at most 50 x 2^96 wei;
+        // the checked sum refuses what no chain has.
         _tiers[tierId].sold += uint32(quantity);
         firstTokenId = uint256(sale.minted) + 1;
         sale.minted += uint32(quantity);
-        sale.paidInWei += uint128(paidWei);
+        sale.paidInWei += uint104(paidWei);
         _sale = sale;
     }
 
@@ -238,10 +245,10 @@ abstract contract TicketSales is TicketTransfers {
     }
 
     function _checkAllowList(uint256 tierId, address recipient, bytes32[] memory proof) private view {
-        bytes32 root = _allowListRoots[tierId];
-        if (root == 0) return;
         bytes32 leaf = keccak256(bytes.concat(keccak256(abi.encode(recipient))));
-        if (!MerkleProof.verify(proof, root, leaf)) revert EventTicket_NotOnAllowList(recipient);
+        if (!MerkleProof.verify(proof, _allowListRoots[tierId], leaf)) {
+            revert EventTicket_NotOnAllowList(recipient);
+        }
     }
 
     function _remaining(Tier memory t, Sale memory sale) private pure returns (uint256) {

@@ -11,7 +11,7 @@ interface IEventTicketSetup {
     /// @param checkIn the only contract that may mark tickets used
     /// @param feeBps the platform's share of the proceeds
     struct Terms {
-        uint64 eventId;
+        uint32 eventId;
         address organizer;
         address checkIn;
         uint16 feeBps;

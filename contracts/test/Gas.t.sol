@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.24;
+
+import {EventTicket} from "../src/EventTicket.sol";
+import {IEventFactory} from "../src/interfaces/IEventFactory.sol";
+import {IPoap} from "../src/interfaces/IPoap.sol";
+import {Platform} from "./foundation/Platform.sol";
+
+/// @title What the main calls cost as transactions, with base cost and calldata
+/// @dev Each call runs as a transaction of its own (`isolate`), with cold storage; the committed `.gas-snapshot`
+/// is of these tests alone.
+/// forge-config: default.isolate = true
+contract GasTest is Platform {
+    string private constant LONG_URI =
+        "https://tickets.example/api/v1/metadata/0x5b2e6f7a8b9c0d1e2f3a4b5c6d7e8f901a2b3c4d5e6f708192a3b4c5d6e7f809";
+
+    function setUp() public override {
+        super.setUp();
+        // Whoever measures a first sale ever measures an empty contract; this one has sold before.
+        buy(carol, 0, 1);
+    }
+
+    function test_BuyingOneTicketCostsAtMost120k() public {
+        vm.prank(alice);
+        tickets.purchaseTickets{value: PRICE}(alice, 0, 1, noProof());
+        _costsAtMost(120_000);
+    }
+
+    function test_BuyingOneTicketInTheShortFormCostsAtMost120k() public {
+        vm.prank(alice);
+        tickets.purchaseTickets{value: PRICE}(alice, 1);
+        _costsAtMost(120_000);
+    }
+
+    function test_BuyingTheFirstTicketOfAnEventCostsAtMost120k() public {
+        (, EventTicket fresh) = create(params());
+        vm.prank(alice);
+        fresh.purchaseTickets{value: PRICE}(alice, 0, 1, noProof());
+        _costsAtMost(120_000);
+    }
+
+    function test_BuyingTenTicketsCostsAtMost500k() public {
+        vm.prank(alice);
+        tickets.purchaseTickets{value: PRICE * 10}(alice, 0, 10, noProof());
+        _costsAtMost(500_000);
+    }
+
+    function test_CreatingAnEventCostsAtMost420k() public {
+        IEventFactory.EventParams memory p = params();
+        p.metadataURI = LONG_URI;
+        vm.prank(organizer);
+        factory.createEvent(p);
+        _costsAtMost(420_000);
+    }
+
+    function test_CreatingAnEventInTheShortFormCostsAtMost420k() public {
+        vm.prank(organizer);
+        factory.createEvent("Summer Night", LONG_URI, PRICE, 100, START, END);
+        _costsAtMost(420_000);
+    }
+
+    function test_GivingATicketAway() public {
+        vm.prank(carol);
+        tickets.transferFrom(carol, bob, 1);
+        _costsAtMost(70_000);
+    }
+
+    function test_CheckingATicketIn() public {
+        enableGate();
+        vm.prank(gate);
+        poap.checkInAttendee(eventId, 1);
+        _costsAtMost(200_000);
+    }
+
+    function test_CheckingTenTicketsInByVouchers() public {
+        buy(alice, 0, 10);
+        enableGate();
+        IPoap.Voucher[] memory vouchers = new IPoap.Voucher[](10);
+        bytes[] memory signatures = new bytes[](10);
+        for (uint256 i = 0; i < 10; ++i) {
+            vouchers[i] = IPoap.Voucher(eventId, 2 + i, alice, uint40(NOW));
+            signatures[i] = signed(vouchers[i], "gate");
+        }
+        poap.checkInBatch(vouchers, signatures);
+        _costsAtMost(1_300_000);
+    }
+
+    function test_RefundingATicket() public {
+        cancel();
+        vm.prank(carol);
+        tickets.refund(1);
+        _costsAtMost(110_000);
+    }
+
+    function test_Withdrawing() public {
+        vm.warp(END);
+        vm.prank(organizer);
+        tickets.withdraw();
+        _costsAtMost(80_000);
+    }
+
+    function _costsAtMost(uint256 limit) private view {
+        vm.assertLe(vm.lastCallGas().gasTotalUsed, limit, "gas");
+    }
+}
