@@ -1,4 +1,5 @@
-# One command each: `make demo`, `make test`, `make check`, `make bench`, `make soak`.
+# One command each: `make demo`, `make test`, `make check`, `make bench`, `make soak`. Each sets up what it needs; the
+# machine must have Python 3.11 or newer, and nothing else.
 PYTHON ?= python3
 UV_VERSION := 0.13.8
 BIN := .venv/bin
@@ -9,6 +10,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 setup: .venv/.ready
 
 .venv/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	$(BIN)/uv pip install --quiet --require-hashes -r requirements.lock

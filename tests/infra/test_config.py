@@ -65,7 +65,7 @@ def test_an_empty_variable_counts_as_absent() -> None:
 def test_a_chain_is_configured_by_its_endpoint_alone() -> None:
     config = load(
         {"ECHAIN_RPC_URL_8453": "https://one.example/key, https://two.example"},
-        facts=lambda chain_id, devnet: ChainFacts(name="Base", confirmations=7),
+        facts=lambda *_: ChainFacts(name="Base", confirmations=7),
     )
     assert not config.devnet
     assert config.chains[0].name == "Base"
@@ -81,7 +81,7 @@ def test_a_chain_that_is_not_named_among_the_chains_is_refused() -> None:
 def test_what_is_given_wins_over_what_is_known() -> None:
     config = load(
         {"ECHAIN_RPC_URL_1": "http://a", "ECHAIN_CONFIRMATIONS_1": "3", "ECHAIN_BLOCK_SECONDS_1": "0.25"},
-        facts=lambda chain_id, devnet: ChainFacts(name="Ethereum", confirmations=64),
+        facts=lambda *_: ChainFacts(name="Ethereum", confirmations=64),
     )
     assert (config.chains[0].confirmations, config.chains[0].block_seconds) == (3, 0.25)
 

@@ -44,6 +44,7 @@ class Anvil:
     ) -> None:
         self.folder = folder.absolute()
         self.log = self.folder / "log"
+        self._record = self.folder / "state.json"
         self.chain_id = chain_id
         self.port = port or child.free_port()
         self._home = home
@@ -73,11 +74,22 @@ class Anvil:
     def start(self) -> None:
         """Start the node and return once it answers.
 
+        A record of the chain that was cut off by a crash is put aside, and a new chain begins.
+
         Raises:
             PartFailed: it cannot be installed or does not come up; the text ends with the log.
         """
         program = anvil_program(self._home)
         self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._launch(program)
+        except child.PartFailed as error:
+            if "failed to parse json" not in str(error):
+                raise
+            self._record.replace(self._record.with_suffix(".broken"))
+            self._launch(program)
+
+    def _launch(self, program: Path) -> None:
         command = [
             str(program),
             *("--host", "127.0.0.1", "--port", str(self.port), "--chain-id", str(self.chain_id)),
@@ -86,7 +98,7 @@ class Anvil:
         if self._block_seconds:
             command += ["--mixed-mining", "--block-time", str(self._block_seconds)]
         if self._keep:
-            command += ["--state", str(self.folder / "state.json"), "--state-interval", str(_SAVE_SECONDS)]
+            command += ["--state", str(self._record), "--state-interval", str(_SAVE_SECONDS)]
         with self.log.open("wb") as log:
             self._process = child.spawn(command, output=log, parting=signal.SIGTERM, folder=self.folder)
         child.wait_until(self._ready, self._process, name="anvil", log=self.log, seconds=_START_SECONDS)
