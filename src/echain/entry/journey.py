@@ -1,4 +1,4 @@
-"""The main job from end to end: real signatures on a real chain, checked step by step against the contracts."""
+"""The main job from end to end, signed for real and checked step by step against the contracts."""
 
 from __future__ import annotations
 
