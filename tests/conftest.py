@@ -31,21 +31,41 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def laid_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data of a stopped server whose database ``echain`` is migrated and empty, to be copied."""
+    server = Postgres(tmp_path_factory.mktemp("laid_out"), settings=VOLATILE)
+    server.start()
+    psql(server.url("postgres"), "CREATE DATABASE echain")
+    # In a process of its own, clear of any event loop here.
+    program = (
+        "import asyncio, sys; from echain.infra.migrate import migrate; asyncio.run(migrate(sys.argv[1]))"
+    )
+    subprocess.run([sys.executable, "-c", program, server.url()], check=True)
+    server.stop()
+    return server.data
+
+
+def server_of(laid_out: Path, folder: Path) -> Postgres:
+    folder.mkdir(exist_ok=True)
+    subprocess.run(["cp", "-a", "--reflink=auto", laid_out, folder / "data"], check=True)
+    return Postgres(folder, settings=VOLATILE)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory, laid_out: Path) -> Iterator[Postgres]:
     """The worker's PostgreSQL; tests that stop or kill a server ask for `own_postgres`."""
-    with Postgres(tmp_path_factory.mktemp("postgres"), settings=VOLATILE) as server:
+    with server_of(laid_out, tmp_path_factory.mktemp("postgres")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def fresh_database(postgres: Postgres) -> Callable[[], str]:
     """Call it for the URL of a new, migrated, empty database; each is a copy of one template."""
-    migrate_aside(postgres.url("postgres"), postgres.url("template"))
     numbers = itertools.count()
 
     def create() -> str:
         name = f"test_{next(numbers)}"
-        psql(postgres.url("postgres"), f"CREATE DATABASE {name} TEMPLATE template")
+        psql(postgres.url("postgres"), f"CREATE DATABASE {name} TEMPLATE echain")
         return postgres.url(name)
 
     return create
@@ -69,10 +89,9 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
+def own_postgres(tmp_path: Path, laid_out: Path) -> Iterator[Postgres]:
     """A migrated PostgreSQL of this test alone, to `stop`, `kill` and `start`; its `url()` stays the same."""
-    with Postgres(tmp_path / "postgres", settings=VOLATILE) as server:
-        migrate_aside(server.url("postgres"), server.url())
+    with server_of(laid_out, tmp_path / "postgres") as server:
         yield server
 
 
@@ -132,13 +151,3 @@ def psql(url: str, statement: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
-
-
-def migrate_aside(maintenance_url: str, url: str) -> None:
-    """Create the database at ``url`` and migrate it in a process of its own, clear of any event loop here."""
-    name = url.split("?", maxsplit=1)[0].rsplit("/", 1)[1]
-    psql(maintenance_url, f"CREATE DATABASE {name}")
-    program = (
-        "import asyncio, sys; from echain.infra.migrate import migrate; asyncio.run(migrate(sys.argv[1]))"
-    )
-    subprocess.run([sys.executable, "-c", program, url], check=True)

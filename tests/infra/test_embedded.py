@@ -87,7 +87,9 @@ def test_as_root_it_runs_below_a_folder_that_only_root_may_enter(tmp_path: Path)
 
 def test_only_its_owner_can_enter_the_folder_of_the_data(tmp_path: Path) -> None:
     with Postgres(tmp_path / "postgres", settings=VOLATILE) as server:
-        assert server.folder.stat().st_mode & 0o077 == 0
+        for folder in (server.folder, server.data):
+            assert folder.stat().st_mode & 0o077 == 0
+        assert server.folder.stat().st_uid == os.geteuid()
 
 
 def test_a_failure_to_start_says_why(tmp_path: Path) -> None:

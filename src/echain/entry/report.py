@@ -30,6 +30,10 @@ _MARKS: Final[dict[Status, str]] = {
 }
 
 
+_WIDE: Final = 240
+"""Columns of a table that goes into a file, where folded lines would be hard to search."""
+
+
 def show_config(config: Config) -> None:
     """Print every variable with what it is understood as; secrets as dots, URLs without their credentials."""
     values = msgspec.structs.asdict(config) | {"chain_ids": tuple(chain.chain_id for chain in config.chains)}
@@ -43,7 +47,8 @@ def show_config(config: Config) -> None:
         for chain in config.chains:
             name = variable.name.replace("<id>", str(chain.chain_id))
             table.add_row(name, shown(getattr(chain, variable.field)), variable.meaning)
-    Console(soft_wrap=True).print(table)
+    console = Console()
+    console.print(table, width=None if console.is_terminal else _WIDE)
 
 
 def shown(value: object) -> str:

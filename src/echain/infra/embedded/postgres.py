@@ -88,20 +88,28 @@ class Postgres:
             self._process = None
 
     def _prepare_folders(self) -> None:
-        for folder in (self.folder, self._sockets):
+        """Make the folders. The outer ones are ours alone: the account that root's server runs as is not.
+
+        Others may run as that account too; only its server, by the right that it keeps, can enter there.
+        """
+        for folder in (self.folder, self._sockets.parent):
             folder.mkdir(parents=True, exist_ok=True)
-        for folder in (self.folder, self._sockets):
-            if self._account is not None:
-                os.chown(folder, self._account, -1)
+            if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+                raise child.PartFailed(f"{folder} is not ours; remove it or set TMPDIR")
             folder.chmod(stat.S_IRWXU)
-        owner = self._sockets.stat().st_uid
-        if owner not in (os.geteuid(), self._account):
-            raise child.PartFailed(f"{self._sockets} belongs to another user; remove it or set TMPDIR")
+        self._give(self._sockets)
+
+    def _give(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        folder.chmod(stat.S_IRWXU)
+        if self._account is not None:
+            os.chown(folder, self._account, -1)
 
     def _lay_out(self) -> None:
         # Beside its place and renamed at the end: a kill in between leaves nothing that looks complete.
         draft = self.folder / "data.new"
         shutil.rmtree(draft, ignore_errors=True)
+        self._give(draft)
         command = [
             str(self._binaries / "initdb"),
             "--auth=trust",
@@ -208,8 +216,8 @@ def _socket_folder(folder: Path) -> Path:
         return beside
     name = f"echain-{os.geteuid()}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]}"
     for place in (Path(tempfile.gettempdir()), Path("/tmp")):  # noqa: S108 - made 0700, its owner is checked
-        if len(os.fsencode(place / name / _SOCKET_NAME)) <= _LONGEST_SOCKET_PATH:
-            return place / name
+        if len(os.fsencode(place / name / "socket" / _SOCKET_NAME)) <= _LONGEST_SOCKET_PATH:
+            return place / name / "socket"
     raise child.PartFailed("no folder has a path short enough for a socket; set TMPDIR to a short one")
 
 

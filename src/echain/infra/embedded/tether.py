@@ -12,7 +12,8 @@ import os
 import sys
 
 _PR_SET_PDEATHSIG = 1
-_PR_SET_KEEPCAPS = 8
+_PR_SET_SECUREBITS = 28
+_NO_SETUID_FIXUP = 1 << 2
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
 _CAP_DAC_OVERRIDE = 1
@@ -37,7 +38,8 @@ def _become(libc: ctypes.CDLL, user: int) -> None:
 
     A checkout below ``/root`` is the usual case; the alternative is to loosen the modes of others' folders.
     """
-    libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
+    # Capabilities survive the change of user, and access(2), with which PostgreSQL looks around, heeds them.
+    libc.prctl(_PR_SET_SECUREBITS, _NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setgid(user)
     os.setuid(user)
@@ -52,6 +54,13 @@ def _become(libc: ctypes.CDLL, user: int) -> None:
             libc.capset(ctypes.byref(header), data)
             libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, capability, 0, 0)
             return
+    _give_up_all(libc, header, data)
+
+
+def _give_up_all(libc: ctypes.CDLL, header: _Header, data: ctypes.Array[_Data]) -> None:
+    for word in data:
+        word.effective = word.permitted = word.inheritable = 0
+    libc.capset(ctypes.byref(header), data)
 
 
 def main() -> None:
