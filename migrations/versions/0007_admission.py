@@ -53,6 +53,10 @@ STATEMENTS: tuple[str, ...] = (
     """
     CREATE INDEX poaps_attendee ON poaps (attendee, mined_at)
     """,
+    # A POAP names its event by number.
+    """
+    CREATE INDEX events_number ON events (chain_id, blockchain_id)
+    """,
     """
     CREATE TABLE gates (
         id              UUID PRIMARY KEY,

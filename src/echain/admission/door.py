@@ -31,6 +31,8 @@ from echain.kernel.ids import derived_id, uuid7
 
 COUNT_SECONDS: Final = 1.0
 _COUNTED_EVENTS: Final = 10_000
+_SAME_SCAN: Final = frozenset({"scans_pkey", "admissions_scan_id_key"})
+"""The constraints at which a second delivery of one scan stops, whichever it meets first."""
 
 
 class TicketName(msgspec.Struct, frozen=True):
@@ -128,12 +130,6 @@ class _Showing(msgspec.Struct, frozen=True):
     ticket: TicketName | None = None
     code_hash: bytes | None = None
 
-    @property
-    def token_id(self) -> int | None:
-        if self.ticket is not None:
-            return self.ticket.token_id
-        return self.claim.token_id if self.claim is not None else None
-
 
 async def _judged(
     connection: Connection,
@@ -157,7 +153,9 @@ async def _judged(
             ticket=_triple(showing.ticket),
             now=now,
         )
-    except asyncpg.UniqueViolationError:
+    except asyncpg.UniqueViolationError as error:
+        if error.constraint_name not in _SAME_SCAN:
+            raise
         row = await _repeated(connection, kept_id, showing)
         return await _answer(connection, tally, row, scan_id or kept_id, row["admission_id"])
     if row is None:
@@ -184,8 +182,13 @@ def _triple(ticket: TicketName | None) -> tuple[int, Address, int] | None:
 
 
 async def _repeated(connection: Connection, kept_id: UUID, showing: _Showing) -> Row:
+    """Return the scan that was kept under this id. A code is the same though it has expired since."""
     row = await store.stored_scan(connection, kept_id)
-    if row is None or row["code_hash"] != showing.code_hash or row["token_id"] != showing.token_id:
+    if row is None or row["code_hash"] != showing.code_hash:
+        raise ScanReused
+    if showing.ticket is not None and (
+        (row["scan_contract"], row["token_id"]) != (showing.ticket.ticket_contract, showing.ticket.token_id)
+    ):
         raise ScanReused
     return row
 

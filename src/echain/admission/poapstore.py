@@ -41,8 +41,8 @@ async def poaps(
     total = await connection.fetchval(f"SELECT count(*) FROM poaps WHERE {_ATTENDED}", *given)  # noqa: S608 -- a constant
     rows = await connection.fetch(
         f"""
-        SELECT poaps.*, events.id AS event_id
-          FROM poaps LEFT JOIN events USING (chain_id, blockchain_id)
+        SELECT poaps.*, event.public_id AS event_id
+          FROM poaps LEFT JOIN published_events AS event USING (chain_id, blockchain_id)
          WHERE {_ATTENDED}
          ORDER BY mined_at DESC, chain_id, blockchain_id, token_id
          LIMIT $4 OFFSET $5

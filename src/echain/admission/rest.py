@@ -81,12 +81,13 @@ def _gate_endpoints(database: Database, relays: Mapping[int, service.Relay]) -> 
         async with database.connection() as connection:
             event = await service.own_event(connection, call.body.event_id, _address(call.user))
         intent = None
-        if (relay := relays.get(event["chain_id"])) is not None:
-            try:
-                intent = await service.enabling_intent(relay, event, now=call.now)
-            except ChainUnreachable as error:
-                # The gate works without the chain; its key is enabled later by POST /gates/{id}/enable.
-                _log.warning("admission.intent_missing", reason=error.message)
+        try:
+            intent = await service.enabling_intent(
+                database, relays.get(event["chain_id"]), event, now=call.now
+            )
+        except (NoRelay, ChainUnreachable) as error:
+            # The gate admits without the chain; its key is enabled later by POST /gates/{id}/enable.
+            _log.warning("admission.intent_missing", reason=error.message)
         async with database.transaction() as tx:
             gate, secret = await service.open_gate(tx, event, call.body.name, now=call.now)
         return Reply(service.opened(gate, secret, intent), headers=_NO_STORE)
@@ -130,10 +131,7 @@ def _gate_endpoints(database: Database, relays: Mapping[int, service.Relay]) -> 
     async def enable(call: Call[GatePath, Nothing, Nothing]) -> Intent:
         async with database.connection() as connection:
             event = await service.event_of_gate(connection, call.path.id, _address(call.user))
-        relay = relays.get(event["chain_id"])
-        if relay is None:
-            raise NoRelay
-        return await service.enabling_intent(relay, event, now=call.now)
+        return await service.enabling_intent(database, relays.get(event["chain_id"]), event, now=call.now)
 
     return [open_gate, list_gates, revoke, enable]
 

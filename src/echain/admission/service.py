@@ -18,6 +18,7 @@ from echain.admission.types import (
     Gate,
     GateNotFound,
     GateSearch,
+    NoRelay,
     OpenedGate,
     Operator,
     Poap,
@@ -29,6 +30,7 @@ from echain.admission.types import (
     UndoTooLate,
 )
 from echain.chain.contracts import contract
+from echain.chain.deploy import recorded
 from echain.chain.fees import Fees
 from echain.chain.intent import Intent, prepare
 from echain.chain.rpc import Rpc
@@ -47,12 +49,15 @@ _POAP_TOKEN_BITS: Final = 128
 
 
 class Relay(msgspec.Struct, frozen=True):
-    """What it takes to check tickets in on one chain: the POAP contract and the platform's own key there."""
+    """What it takes to check tickets in on one chain with the platform's own key.
+
+    ``poap`` None: the POAP contract is where the address book says, once it is deployed.
+    """
 
     rpc: Rpc
     fees: Fees
-    poap: Address
     sender: Address
+    poap: Address | None = None
 
 
 def gate_authenticator(database: Database, clock: Clock) -> GateAuthenticator:
@@ -99,12 +104,16 @@ async def own_event(connection: Connection, event_id: UUID, organizer: Address) 
     return event
 
 
-async def enabling_intent(relay: Relay, event: Row, *, now: datetime) -> Intent:
+async def enabling_intent(database: Database, relay: Relay | None, event: Row, *, now: datetime) -> Intent:
     """Return the organizer's transaction that lets the platform's key check tickets of the event in.
 
     Raises:
+        NoRelay: the platform has no key on the event's chain, or no POAP contract stands there.
         ChainUnreachable: no node quotes the chain's fees.
     """
+    poap = await poap_contract(database, relay, event["chain_id"])
+    if relay is None or poap is None:
+        raise NoRelay
     valid_from, valid_until = rules.gate_key_term(now=now, ends_at=event["ends_at"])
     call = [int(event["blockchain_id"]), relay.sender, valid_from, valid_until]
     return await prepare(
@@ -112,12 +121,20 @@ async def enabling_intent(relay: Relay, event: Row, *, now: datetime) -> Intent:
         relay.fees,
         chain_id=event["chain_id"],
         sender=event["organizer"],
-        to=relay.poap,
+        to=poap,
         data=contract("Poap").encode("setGate(uint256,address,uint40,uint40)", call),
         value_wei=Wei(0),
         summary=f"Let the platform mint proofs of attendance for {event['name']}",
         gas=SET_GATE_GAS,
     )
+
+
+async def poap_contract(database: Database, relay: Relay | None, chain_id: int) -> Address | None:
+    """Return where the POAP contract of a chain stands, as configured or as recorded when it was deployed."""
+    if relay is not None and relay.poap is not None:
+        return relay.poap
+    deployment = await recorded(database, chain_id)
+    return None if deployment is None else deployment.poap
 
 
 async def open_gate(tx: Tx, event: Row, name: str, *, now: datetime) -> tuple[Gate, str]:
@@ -136,7 +153,7 @@ async def open_gate(tx: Tx, event: Row, name: str, *, now: datetime) -> tuple[Ga
     )
     gate = Gate(
         id=gate_id,
-        event_id=event["id"],
+        event_id=event["public_id"],
         chain_id=event["chain_id"],
         ticket_contract=checksum(event["ticket_contract"]),
         name=name,
@@ -176,7 +193,7 @@ async def event_of_gate(connection: Connection, gate_id: UUID, organizer: Addres
 async def gates(connection: Connection, event: Row) -> list[Gate]:
     """Return an event's gates, oldest first, the revoked ones too."""
     rows = await store.gates_of(connection, event["chain_id"], event["ticket_contract"])
-    return [_gate(row, event["id"]) for row in rows]
+    return [_gate(row, event["public_id"]) for row in rows]
 
 
 async def revoke_gate(tx: Tx, gate_id: UUID, organizer: Address, *, now: datetime) -> Gate:

@@ -102,8 +102,9 @@ STANDING: Final = """
 """
 
 STORED_SCAN: Final = """
-    SELECT scan.verdict, scan.code_hash, scan.token_id, event.chain_id, event.ticket_contract,
-           ticket.owner, ticket.tier_id, event.sold_tickets, own.id AS admission_id,
+    SELECT scan.verdict, scan.code_hash, scan.ticket_contract AS scan_contract, scan.token_id,
+           event.chain_id, event.ticket_contract, ticket.owner, ticket.tier_id, event.sold_tickets,
+           own.id AS admission_id,
            standing.id AS standing_id, standing.admitted_at AS standing_at,
            standing_gate.id AS standing_gate, standing_gate.name AS standing_gate_name
       FROM scans AS scan
@@ -198,17 +199,12 @@ async def gate_by_secret(connection: Connection, secret_hash: bytes) -> UUID | N
 
 
 async def event(connection: Connection, event_id: UUID) -> Row | None:
-    """Return the published event of this id, or the one that was published from the draft of this id."""
+    """Return a published event by its own id or by that of the draft it came from."""
     return await connection.fetchrow(
         """
-        SELECT id, chain_id, ticket_contract, blockchain_id, organizer, name, ends_at
-          FROM events
-         WHERE id = $1
-            OR (metadata_hash, organizer) = (
-                SELECT metadata_hash, organizer FROM event_drafts WHERE id = $1 AND deleted_at IS NULL
-            )
-         ORDER BY id = $1 DESC, created_block
-         LIMIT 1
+        SELECT public_id, chain_id, ticket_contract, blockchain_id, organizer, name, ends_at
+          FROM published_events
+         WHERE id = event_key($1)
         """,
         event_id,
     )
@@ -263,9 +259,9 @@ async def gate_for(connection: Connection, gate_id: UUID, operator: Operator) ->
     return await connection.fetchrow(
         """
         SELECT gates.id, gates.chain_id, gates.ticket_contract, gates.name, gates.created_at,
-               gates.revoked_at, events.id AS event_id
-          FROM gates JOIN events USING (chain_id, ticket_contract)
-         WHERE gates.id = $1 AND ((gates.id = $2 AND revoked_at IS NULL) OR events.organizer = $3)
+               gates.revoked_at, event.public_id AS event_id
+          FROM gates JOIN published_events AS event USING (chain_id, ticket_contract)
+         WHERE gates.id = $1 AND ((gates.id = $2 AND revoked_at IS NULL) OR event.organizer = $3)
         """,
         gate_id,
         operator.gate,
@@ -278,11 +274,11 @@ async def revoke(tx: Tx, gate_id: UUID, organizer: Address, now: datetime) -> Ro
     return await tx.fetchrow(
         """
         UPDATE gates SET revoked_at = coalesce(revoked_at, $3)
-          FROM events
-         WHERE gates.id = $1 AND events.organizer = $2
-           AND (events.chain_id, events.ticket_contract) = (gates.chain_id, gates.ticket_contract)
+          FROM published_events AS event
+         WHERE gates.id = $1 AND event.organizer = $2
+           AND (event.chain_id, event.ticket_contract) = (gates.chain_id, gates.ticket_contract)
         RETURNING gates.id, gates.chain_id, gates.ticket_contract, gates.name, gates.created_at,
-                  gates.revoked_at, events.id AS event_id
+                  gates.revoked_at, event.public_id AS event_id
         """,
         gate_id,
         organizer,
