@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from contextlib import suppress
 from typing import Any, get_args, get_origin
 
 import msgspec
@@ -117,7 +118,7 @@ class Body:
         try:
             decoded = self._decoder.decode(body)
         except msgspec.ValidationError as error:
-            raise invalid_fields(self._all_wrong(body, error)) from None
+            decoded = self._second_look(body, error)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _malformed(error) from None
         _check_duplicates(body)
@@ -128,17 +129,23 @@ class Body:
                 raise invalid_fields(wrong)
         return decoded
 
-    def _all_wrong(self, body: bytes, error: msgspec.ValidationError) -> list[FieldError]:
-        """Return every wrong field that can be told; msgspec itself stops at the first."""
+    def _second_look(self, body: bytes, error: msgspec.ValidationError) -> msgspec.Struct:
+        """Return the Struct of a body whose only fault is to write integers as ``7.0``, which is JSON for 7.
+
+        Raises:
+            Invalid: with every wrong field that can be told; msgspec itself stops at the first.
+        """
         try:
-            raw = msgspec.json.decode(body)
+            raw = _whole_numbers(msgspec.json.decode(body))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as broken:
             raise _malformed(broken) from None
+        with suppress(msgspec.ValidationError):
+            return msgspec.convert(raw, self._struct)
         wrong = [
             field
             for field, _ in zip(_wrong_fields(raw, self._struct, ""), range(MAX_FIELD_ERRORS), strict=False)
         ]
-        return wrong or [_field_error(error, "")]
+        raise invalid_fields(wrong or [_field_error(error, "")])
 
 
 def _check_strict(kind: inspect.Type, seen: set[type]) -> None:
@@ -202,6 +209,17 @@ def _check_duplicates(body: bytes) -> None:
             seen.add(key)
 
     json.loads(body, object_pairs_hook=distinct)
+
+
+def _whole_numbers(value: Any) -> Any:
+    """Return a JSON value with integers in place of the floats that equal them."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_whole_numbers(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _whole_numbers(item) for key, item in value.items()}
+    return value
 
 
 def _unstorable(value: object, path: str) -> Iterator[FieldError]:
