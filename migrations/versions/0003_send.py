@@ -21,17 +21,18 @@ STATEMENTS: tuple[str, ...] = (
         PRIMARY KEY (chain_id, contract)
     )
     """,
-    # The row that is locked while a nonce is given out.
+    # The row that is locked while a nonce is given out. Another genesis block means that a devnet began anew.
     """
     CREATE TABLE chain_senders (
         chain_id   BIGINT NOT NULL,
         sender     BYTEA NOT NULL CHECK (octet_length(sender) = 20),
         next_nonce BIGINT NOT NULL CHECK (next_nonce >= 0),
+        genesis    BYTEA NOT NULL CHECK (octet_length(genesis) = 32),
         PRIMARY KEY (chain_id, sender)
     )
     """,
     # queued -> sent -> mined -> final | failed; queued -> failed when it cannot succeed: no nonce was used.
-    # `mined` goes back to `sent` when its block vanishes, `sent` to `queued` when the key was used elsewhere.
+    # Back to `sent` when its block vanishes, from `sent` to `queued` when the nonce was used elsewhere.
     """
     CREATE TABLE chain_transactions (
         id            UUID PRIMARY KEY,
@@ -62,7 +63,7 @@ STATEMENTS: tuple[str, ...] = (
         CHECK ((nonce IS NULL) = (reserved_wei IS NULL)),
         CHECK ((nonce IS NULL) = (assigned_at IS NULL)),
         CHECK (status <> 'queued' OR nonce IS NULL),
-        CHECK (status NOT IN ('sent', 'mined', 'final') OR nonce IS NOT NULL),
+        CHECK (status NOT IN ('sent', 'mined') OR nonce IS NOT NULL),
         CHECK ((block_number IS NULL) = (hash IS NULL)),
         CHECK ((block_number IS NULL) = (block_hash IS NULL)),
         CHECK ((block_number IS NULL) = (succeeded IS NULL)),

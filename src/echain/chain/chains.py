@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from echain.infra.config import ChainConfig, ChainFacts
+from echain.infra.config import ChainConfig
 from echain.kernel.errors import EchainError, Kind
 from echain.kernel.evm import Address, Hash32, checksum, to_hex
 
@@ -159,22 +159,6 @@ def chain(chain_id: int, *, devnet: bool = False) -> Chain:
         explorer_url=None,
         testnet=True,
     )
-
-
-def facts() -> dict[int, ChainFacts]:
-    """Return what the configuration takes for granted of each known chain."""
-    return {
-        known.chain_id: ChainFacts(
-            name=known.name,
-            native_symbol=known.native_symbol,
-            explorer_url=known.explorer_url,
-            confirmations=known.confirmations,
-            block_seconds=known.block_seconds,
-            unit_scale=known.unit_scale,
-            max_log_span=known.max_log_span,
-        )
-        for known in KNOWN.values()
-    }
 
 
 def configured(config: ChainConfig, *, devnet: bool = False) -> Chain:

@@ -42,6 +42,10 @@ class Reverted(EchainError):
                 arguments=arguments,
             )
 
+    def described(self) -> dict[str, object]:
+        """Return the reason as plain JSON."""
+        return {**self.details, "message": self.message}
+
     @property
     def name(self) -> str | None:
         """The error's name, such as ``EventTicket_SoldOut``."""
