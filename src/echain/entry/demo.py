@@ -57,7 +57,8 @@ async def _shown(platform: Platform, console: Console, stop: asyncio.Event) -> b
     """Play the journey under a table that grows; return whether every step held."""
     steps: list[Step] = []
     began = time.monotonic()
-    async with aiohttp.ClientSession() as http:
+    # The nonce's cookie must come back, also to an address without a name, which the stock jar leaves out.
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as http:
         journey = await _journey(platform, http)
         with Live(table_of(steps), console=console, refresh_per_second=8) as live:
             async for step in journey.run():
