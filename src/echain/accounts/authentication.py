@@ -87,11 +87,15 @@ class Authenticator:
 
         While PostgreSQL is away sessions end late, by 30 s at most.
         """
+        hears = True
         while True:
             try:
                 await self._listen(database_url)
+                hears = True
             except DatabaseUnavailable as error:
-                _log.info("accounts.revocations_unheard", reason=error.message)
+                if hears:
+                    _log.warning("accounts.revocations_unheard", reason=error.message)
+                hears = False
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _listen(self, database_url: str) -> None:
