@@ -13,8 +13,10 @@ import structlog
 import uvicorn
 import uvloop
 
-from echain.entry.connections import Services, services
-from echain.entry.wiring import application_of
+from echain.edge.http.server import BoundedProtocol
+from echain.entry.addressbook import AddressBook
+from echain.entry.connections import services
+from echain.entry.wiring import application_of, fees_of
 from echain.infra.config import Config
 from echain.kernel.errors import EchainError, Kind
 
@@ -58,11 +60,15 @@ def serve(config: Config) -> None:
 
 async def _serve(config: Config, listening: socket.socket) -> None:
     async with AsyncExitStack() as stack:
-        parts: Services = await services(config, stack)
+        parts = await services(config, stack, name="echain api")
+        book = AddressBook(config, parts.database)
+        reading = asyncio.create_task(book.keep_reading())
+        stack.callback(reading.cancel)
+        application = application_of(config, parts, book, fees_of(config, parts, stack))
         server = _Server(
             uvicorn.Config(
-                application_of(config, parts),
-                http="httptools",
+                application,
+                http=BoundedProtocol,
                 ws="none",
                 interface="asgi3",
                 lifespan="off",

@@ -2,32 +2,117 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from importlib.metadata import version
+from typing import Final
+
+import structlog
 
 from echain.accounts import rest as accounts_rest
 from echain.accounts import service as accounts
-from echain.edge.http import Application, Endpoint, StoredIdempotency, application
+from echain.admission import rest as admission_rest
+from echain.admission import service as admission
+from echain.admission.codes import CodeKey
+from echain.chain.chains import UnknownChain, chain
+from echain.chain.fees import Fees
+from echain.chain.keys import KeyUnusable
+from echain.edge.http import Application, Caller, Endpoint, StoredIdempotency, application
 from echain.entry import health
+from echain.entry.addressbook import AddressBook
 from echain.entry.connections import Services
-from echain.infra.config import Config
+from echain.entry.deployment import platform_key
+from echain.events import rest as events_rest
+from echain.events.intents import ChainAccess, Intents
+from echain.infra.config import Config, ConfigError
 from echain.kernel.time import utc_now
 
+Authenticate = Callable[[Mapping[str, str], Mapping[str, str]], Awaitable[Caller | None]]
 
-def application_of(config: Config, parts: Services) -> Application:
+_TITLE: Final = "echain"
+
+_log = structlog.get_logger(__name__)
+
+
+def application_of(
+    config: Config, parts: Services, book: AddressBook, fees: Mapping[int, Fees]
+) -> Application:
     """Return the ASGI application with every slice's endpoints."""
-    authenticator = accounts.authenticator(parts.database, utc_now)
-    chain_ids = [chain.chain_id for chain in config.chains]
+    users = accounts.authenticator(parts.database, utc_now)
+    gates = admission.gate_authenticator(parts.database, utc_now)
+    intents = Intents(lambda: _chain_access(parts, book, fees))
     endpoints: list[Endpoint] = [
         *accounts_rest.endpoints(
-            parts.database, authenticator, public_url=config.public_url, chain_ids=chain_ids
+            parts.database,
+            users,
+            public_url=config.public_url,
+            chain_ids=[one.chain_id for one in config.chains],
+        ),
+        *events_rest.endpoints(parts.database, parts.cache, intents, public_url=config.public_url),
+        *admission_rest.endpoints(
+            parts.database, code_key=_code_key(config), relays=_relays(config, parts, fees)
         ),
         *health.endpoints(parts.database, parts.redis, parts.rpcs),
     ]
     return application(
         endpoints,
-        authenticate=authenticator,
+        authenticate=either(users, gates),
         clock=utc_now,
         idempotency=StoredIdempotency(parts.database),
-        title="echain",
+        title=_TITLE,
         version=version("echain"),
     )
+
+
+def fees_of(config: Config, parts: Services, stack: AsyncExitStack) -> dict[int, Fees]:
+    """Return a fee quote a chain, which ``stack`` closes."""
+    found: dict[int, Fees] = {}
+    for chain_id, rpc in parts.rpcs.items():
+        try:
+            known = chain(chain_id, devnet=config.devnet)
+        except UnknownChain as error:
+            _log.warning("chain.read_only", chain=chain_id, reason=error.message)
+            continue
+        found[chain_id] = Fees(rpc, known)
+        stack.push_async_callback(found[chain_id].close)
+    return found
+
+
+def either(*authenticators: Authenticate) -> Authenticate:
+    """Return what asks one after the other and takes the first caller that one of them knows."""
+
+    async def authenticate(headers: Mapping[str, str], cookies: Mapping[str, str]) -> Caller | None:
+        for ask in authenticators:
+            caller = await ask(headers, cookies)
+            if caller is not None:
+                return caller
+        return None
+
+    return authenticate
+
+
+def _chain_access(parts: Services, book: AddressBook, fees: Mapping[int, Fees]) -> dict[int, ChainAccess]:
+    return {
+        chain_id: ChainAccess(parts.rpcs[chain_id], fees[chain_id], deployment.factory)
+        for chain_id, deployment in book.deployments.items()
+        if chain_id in fees
+    }
+
+
+def _relays(config: Config, parts: Services, fees: Mapping[int, Fees]) -> dict[int, admission.Relay]:
+    try:
+        key = platform_key(config)
+    except KeyUnusable as error:
+        _log.warning("admission.no_relay", reason=error.message)
+        return {}
+    configured = {one.chain_id: one.poap for one in config.chains}
+    return {
+        chain_id: admission.Relay(parts.rpcs[chain_id], quote, key.address, configured[chain_id])
+        for chain_id, quote in fees.items()
+    }
+
+
+def _code_key(config: Config) -> CodeKey:
+    if config.code_key is None:
+        raise ConfigError(["ECHAIN_CODE_KEY is missing"])
+    return CodeKey.from_seed(config.code_key.reveal())

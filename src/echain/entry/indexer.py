@@ -1,0 +1,68 @@
+"""The `indexer` role: follows every configured chain and keeps its projections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+import structlog
+
+from echain.admission.onchain import AdmissionProjector
+from echain.chain.deploy import Deployment
+from echain.chain.follow import FollowedChain, Follower
+from echain.chain.types import Contract, Projector
+from echain.entry.addressbook import AddressBook
+from echain.entry.connections import Services, services
+from echain.entry.stopping import until_stopped
+from echain.events.onchain import EventProjector
+from echain.infra.config import ChainConfig, Config
+from echain.kernel.time import utc_now
+from echain.tickets.onchain import TicketProjector
+
+_log = structlog.get_logger(__name__)
+
+
+def projectors() -> Sequence[Projector]:
+    """Return every slice's projector, in the order in which they fold."""
+    return (EventProjector(), TicketProjector(), AdmissionProjector())
+
+
+def followed(config: Config, chain: ChainConfig, deployment: Deployment) -> FollowedChain:
+    """Return what a follower must know of a chain whose contracts stand."""
+    return FollowedChain(
+        chain_id=chain.chain_id,
+        roots=(
+            Contract(deployment.factory, "factory", deployment.from_block),
+            Contract(deployment.poap, "poap", deployment.from_block),
+        ),
+        from_block=deployment.from_block,
+        confirmations=chain.confirmations,
+        block_seconds=chain.block_seconds,
+        max_log_span=chain.max_log_span,
+        ws_url=chain.ws_urls[0] if chain.ws_urls else None,
+        resettable=config.devnet,
+    )
+
+
+async def follow(config: Config) -> None:
+    """Follow until SIGINT or SIGTERM; waits for contracts that are not deployed yet."""
+    async with AsyncExitStack() as stack:
+        parts = await services(config, stack, name="echain indexer")
+        book = AddressBook(config, parts.database)
+        await until_stopped(
+            book.keep_reading(),
+            *(_follow(config, parts, book, chain) for chain in config.chains if chain.rpc_urls),
+        )
+
+
+async def _follow(config: Config, parts: Services, book: AddressBook, chain: ChainConfig) -> None:
+    deployment = await book.wait_for(chain.chain_id)
+    _log.info("indexer.following", chain=chain.chain_id, from_block=deployment.from_block)
+    follower = Follower(
+        parts.rpcs[chain.chain_id],
+        parts.database,
+        projectors(),
+        followed(config, chain, deployment),
+        clock=utc_now,
+    )
+    await follower.run()

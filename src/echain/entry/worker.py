@@ -1,0 +1,77 @@
+"""The `worker` role: sends the platform's own transactions, and sweeps what has expired."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Final
+
+import structlog
+
+from echain.chain.chains import chain
+from echain.chain.contracts import contract
+from echain.chain.deploy import Deployment
+from echain.chain.fees import Fees
+from echain.chain.keys import Key
+from echain.chain.send import Sender
+from echain.chain.sendrules import Policy
+from echain.edge.http import StoredIdempotency
+from echain.entry.addressbook import AddressBook
+from echain.entry.connections import Services, services
+from echain.entry.deployment import platform_key
+from echain.entry.stopping import until_stopped
+from echain.infra.config import Config
+from echain.infra.database import Database, DatabaseUnavailable
+from echain.kernel.money import Wei
+from echain.kernel.time import utc_now
+
+_SWEEP_SECONDS: Final = 300.0
+
+_log = structlog.get_logger(__name__)
+
+
+async def work(config: Config) -> None:
+    """Work until SIGINT or SIGTERM.
+
+    Raises:
+        KeyUnusable: the platform has no key to sign with.
+    """
+    key = platform_key(config)
+    async with AsyncExitStack() as stack:
+        parts = await services(config, stack, name="echain worker")
+        book = AddressBook(config, parts.database)
+        senders = [_send(config, parts, book, key, chain_id) for chain_id in parts.rpcs]
+        await until_stopped(book.keep_reading(), _sweep(parts.database), *senders)
+
+
+async def _send(config: Config, parts: Services, book: AddressBook, key: Key, chain_id: int) -> None:
+    deployment = await book.wait_for(chain_id)
+    rpc, known = parts.rpcs[chain_id], chain(chain_id, devnet=config.devnet)
+    fees = Fees(rpc, known)
+    _log.info("worker.sending", chain=chain_id)
+    try:
+        policy = policy_of(config, deployment)
+        sender = Sender(rpc, parts.database, key, known, fees=fees, policy=policy, clock=utc_now)
+        await sender.run()
+    finally:
+        await fees.close()
+
+
+def policy_of(config: Config, deployment: Deployment) -> Policy:
+    """Return what the platform's key may do on a chain: check attendees in, and nothing else."""
+    poap = contract("Poap")
+    return Policy(
+        allowed=[(deployment.poap, poap.selector("checkInAttendee(uint256,uint256)"))],
+        cap_per_transaction_wei=Wei(config.spend_cap_per_transaction_wei),
+        cap_per_hour_wei=Wei(config.spend_cap_per_hour_wei),
+    )
+
+
+async def _sweep(database: Database) -> None:
+    idempotency = StoredIdempotency(database)
+    while True:
+        try:
+            await idempotency.sweep(utc_now())
+        except DatabaseUnavailable as error:
+            _log.warning("worker.sweep_later", reason=error.message)
+        await asyncio.sleep(_SWEEP_SECONDS)
