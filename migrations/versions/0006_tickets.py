@@ -41,6 +41,11 @@ STATEMENTS: tuple[str, ...] = (
         PRIMARY KEY (chain_id, block_number, log_index)
     )
     """,
+    # Gifts are few beside first sales; who bought for a wallet limit is among the holders or the givers.
+    """
+    CREATE INDEX transfers_given ON transfers (from_address, chain_id, ticket_contract, token_id)
+    WHERE from_address <> '\\x0000000000000000000000000000000000000000'
+    """,
     """
     CREATE INDEX transfers_token ON transfers (chain_id, ticket_contract, token_id, block_number, log_index)
     """,
@@ -97,16 +102,50 @@ STATEMENTS: tuple[str, ...] = (
     """
     CREATE INDEX payouts_contract ON payouts (chain_id, ticket_contract)
     """,
+    # Complimentary tickets: sold like others, paid by nobody.
+    """
+    CREATE TABLE grants (
+        chain_id        BIGINT NOT NULL,
+        block_number    BIGINT NOT NULL,
+        log_index       INTEGER NOT NULL,
+        ticket_contract BYTEA NOT NULL CHECK (octet_length(ticket_contract) = 20),
+        tier_id         INTEGER NOT NULL,
+        quantity        INTEGER NOT NULL CHECK (quantity > 0),
+        first_token_id  BIGINT NOT NULL,
+        tx_hash         BYTEA NOT NULL CHECK (octet_length(tx_hash) = 32),
+        mined_at        TIMESTAMPTZ NOT NULL,
+        PRIMARY KEY (chain_id, block_number, log_index)
+    )
+    """,
+    # What happened to one ticket besides changing hands: a new state, or its count of gifts.
+    """
+    CREATE TABLE ticket_marks (
+        chain_id        BIGINT NOT NULL,
+        block_number    BIGINT NOT NULL,
+        log_index       INTEGER NOT NULL,
+        ticket_contract BYTEA NOT NULL CHECK (octet_length(ticket_contract) = 20),
+        token_id        BIGINT NOT NULL,
+        state           TEXT CHECK (state IN ('valid', 'used', 'refunded', 'locked')),
+        gifts           INTEGER,
+        PRIMARY KEY (chain_id, block_number, log_index),
+        CHECK ((state IS NULL) <> (gifts IS NULL))
+    )
+    """,
+    """
+    CREATE INDEX ticket_marks_token
+    ON ticket_marks (chain_id, ticket_contract, token_id, block_number, log_index)
+    """,
+    # Sums of sales, refunds and payouts; no row when all are zero. Unbounded, because a sum of what a hostile
+    # contract says may exceed 256 bits.
     """
     CREATE TABLE contract_escrow (
         chain_id        BIGINT NOT NULL,
         ticket_contract BYTEA NOT NULL CHECK (octet_length(ticket_contract) = 20),
-        paid_in_wei     NUMERIC(78, 0) NOT NULL,
-        refunded_wei    NUMERIC(78, 0) NOT NULL,
-        withdrawn_wei   NUMERIC(78, 0) NOT NULL,
-        fees_wei        NUMERIC(78, 0) NOT NULL,
-        PRIMARY KEY (chain_id, ticket_contract),
-        CHECK (paid_in_wei >= refunded_wei + withdrawn_wei + fees_wei)
+        paid_in_wei     NUMERIC NOT NULL,
+        refunded_wei    NUMERIC NOT NULL,
+        withdrawn_wei   NUMERIC NOT NULL,
+        fees_wei        NUMERIC NOT NULL,
+        PRIMARY KEY (chain_id, ticket_contract)
     )
     """,
 )

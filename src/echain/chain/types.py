@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol, TypeAlias
 
@@ -99,8 +99,13 @@ class Projector(Protocol):
         """The events it folds, each with the kind of contract that may emit it."""
         ...
 
-    def discover(self, facts: Mapping[tuple[str, str], Sequence[Fact]]) -> Sequence[Contract]:
-        """Return the contracts that these facts say were created; no IO."""
+    @property
+    def creating(self) -> Collection[tuple[str, str]]:
+        """The (kind, event) pairs whose facts create contracts that are to be followed."""
+        ...
+
+    def created(self, fact: Fact) -> Contract:
+        """Return the contract that a fact of one of these events says was created."""
         ...
 
     async def rewind(self, tx: Tx, chain_id: int, ancestor: int) -> None:

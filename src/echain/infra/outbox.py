@@ -46,7 +46,8 @@ _REVERT: Final = """
         RETURNING channel, position
     ), told AS (
         INSERT INTO outbox (channel, type, data, chain_id)
-        SELECT channel, 'reverted', jsonb_build_object('ids', jsonb_agg(position::text ORDER BY position)), $1
+        SELECT channel, 'reverted',
+               jsonb_build_object('ids', jsonb_agg(position::text ORDER BY position)), $1
         FROM gone GROUP BY channel ORDER BY min(position)
         RETURNING 1
     )

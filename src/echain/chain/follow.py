@@ -1,0 +1,387 @@
+"""Follows one chain: catches up in ranges, then block by block, through forks and silences, by one step.
+
+What is below finality is read by range; what may still change is read block by block, by hash. A reorg is a
+parent that is not ours, never a lower height; its replacement is read before anything is deleted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Final
+
+import msgspec
+import structlog
+
+from echain.chain import store
+from echain.chain.headers import ChainMoved, linked
+from echain.chain.heads import Heads
+from echain.chain.ingest import Forked, GapBefore, Outcome, Projection, ingest, register
+from echain.chain.logs import LogSource
+from echain.chain.rpc import ChainUnreachable, Rpc, RpcRefused
+from echain.chain.span import Span
+from echain.chain.store import Cursor
+from echain.chain.types import Block, Contract, Log, Projector, Segment
+from echain.infra.database import Connection, Database
+from echain.kernel.errors import EchainError, Kind
+from echain.kernel.evm import Address
+from echain.kernel.time import Clock, utc_now
+
+CONCURRENT: Final = 4
+"""Ranges that are read at a time."""
+
+NEAR: Final = 64
+"""Blocks in one segment that is read by hash."""
+
+_STANDBY_SECONDS: Final = 0.5
+_SHORTEST_WAIT_SECONDS: Final = 0.1
+_LONGEST_WAIT_SECONDS: Final = 5.0
+
+_log = structlog.get_logger(__name__)
+
+
+class FinalityBroken(EchainError):
+    """The node's chain differs below finality; use another node, or a new database for another chain."""
+
+    kind = Kind.UNAVAILABLE
+    code = "chain.finality_broken"
+
+
+class FollowedChain(msgspec.Struct, frozen=True, kw_only=True):
+    """What a follower must know of its chain.
+
+    ``confirmations`` is the depth at which blocks are final. ``resettable`` is for devnets only: their past
+    may be replaced below finality, as when the node was wiped. ``blooms`` says whether headers carry true
+    filters.
+    """
+
+    chain_id: int
+    roots: tuple[Contract, ...]
+    from_block: int = 0
+    confirmations: int = 12
+    block_seconds: float = 2.0
+    max_log_span: int = 2_000
+    ws_url: str | None = None
+    resettable: bool = False
+    blooms: bool = True
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How a backfill goes; ``seconds`` since it began at ``first``."""
+
+    first: int
+    reached: int
+    target: int
+    logs: int
+    seconds: float
+
+    @property
+    def logs_per_second(self) -> float:
+        return self.logs / self.seconds if self.seconds else 0.0
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """Seconds that are left at the speed so far; None before there is one."""
+        done = self.reached - self.first + 1
+        return self.seconds / done * (self.target - self.reached) if done > 0 else None
+
+
+class _Range(msgspec.Struct, frozen=True):
+    """A range on its way: its place and the contracts that its query knew of."""
+
+    first: int
+    last: int
+    by_range: bool
+    kinds: dict[Address, str]
+    task: asyncio.Task[tuple[list[Block], list[Log]]]
+
+
+class Follower:
+    """Keeps one chain's projections at the head of its node."""
+
+    def __init__(
+        self,
+        rpc: Rpc,
+        database: Database,
+        projectors: Sequence[Projector],
+        chain: FollowedChain,
+        *,
+        clock: Clock = utc_now,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        """``on_progress`` is called after every range of a backfill."""
+        self._rpc = rpc
+        self._database = database
+        self._projection = Projection(projectors)
+        self._chain = chain
+        self._clock = clock
+        self._on_progress = on_progress
+        self._source = LogSource(rpc, self._projection, blooms=chain.blooms)
+        self._kinds: dict[Address, str] = {}
+        self._span = Span(chain.max_log_span)
+        self._cursor = Cursor(chain.chain_id, chain.from_block, chain.from_block - 1, None, -1)
+
+    async def run(self) -> None:
+        """Follow until cancelled, as the chain's only leader; whatever fails is tried again, ever slower."""
+        wait = _SHORTEST_WAIT_SECONDS
+        while True:
+            try:
+                async with self._leadership() as connection:
+                    _log.info("following", chain_id=self._chain.chain_id)
+                    async with aclosing(self._heads()) as heads:
+                        async for head in heads:
+                            if connection.is_closed():
+                                break
+                            await self.reach(head)
+                            wait = _SHORTEST_WAIT_SECONDS
+            except EchainError as error:
+                _log.warning(
+                    "following stopped for a moment",
+                    chain_id=self._chain.chain_id,
+                    code=error.code,
+                    reason=str(error),
+                )
+            await asyncio.sleep(wait)
+            wait = min(_LONGEST_WAIT_SECONDS, wait * 2)
+
+    async def catch_up(self) -> int:
+        """Bring the projections to the node's present head once, and return its height.
+
+        Raises:
+            ChainUnreachable: the node does not answer.
+            FinalityBroken: the node's past is another one.
+        """
+        head = await self._rpc.head()
+        await self.start()
+        await self.reach(head)
+        return head.number
+
+    async def start(self) -> None:
+        """Register the chain and its roots, and read how far it is ingested."""
+        chain = self._chain
+        async with self._database.transaction() as tx:
+            await register(
+                tx,
+                chain.chain_id,
+                from_block=chain.from_block,
+                roots=chain.roots,
+                projection=self._projection,
+            )
+        await self._reload()
+
+    async def reach(self, head: Block) -> None:
+        """Bring the projections to ``head``, whatever lies between.
+
+        Raises:
+            ChainUnreachable, RpcRefused, ChainMoved, LogsMissing: the node does not give what is needed.
+            FinalityBroken: the fork lies below finality.
+        """
+        while True:
+            try:
+                if head.number <= self._cursor.block_number:
+                    if not await self._forked_at(head):
+                        return
+                    await self._reorganize(head)
+                elif head.number - self._cursor.block_number > NEAR:
+                    await self._backfill(head)
+                else:
+                    await self._approach(head)
+            except Forked:
+                await self._reorganize(head)
+            except GapBefore:
+                await self._reload()
+            else:
+                if self._cursor.block_hash == head.hash:
+                    return
+
+    @asynccontextmanager
+    async def _leadership(self) -> AsyncGenerator[Connection]:
+        """Hold the chain's advisory lock on a connection of its own; wait for it as a standby.
+
+        It only spares work: two leaders would take turns by the cursor's row and double nothing.
+        """
+        key = f"follow:{self._chain.chain_id}"
+        async with self._database.connection() as connection:
+            while not await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", key):
+                await asyncio.sleep(_STANDBY_SECONDS)
+            try:
+                await self.start()
+                yield connection
+            finally:
+                if not connection.is_closed():
+                    await connection.execute("SELECT pg_advisory_unlock(hashtextextended($1, 0))", key)
+
+    def _heads(self) -> AsyncGenerator[Block]:
+        chain = self._chain
+        return Heads(self._rpc, ws_url=chain.ws_url, block_seconds=chain.block_seconds).newest()
+
+    async def _reload(self) -> None:
+        async with self._database.connection() as connection:
+            self._cursor = await store.read_cursor(connection, self._chain.chain_id)
+            followed = await store.contracts(connection, self._chain.chain_id)
+        self._kinds = {contract.address: contract.kind for contract in followed}
+
+    def _final(self, head: Block) -> int:
+        return max(-1, head.number - self._chain.confirmations)
+
+    async def _forked_at(self, head: Block) -> bool:
+        """Return whether a head that is not above ours lies on another chain; else the node merely lags."""
+        async with self._database.connection() as connection:
+            kept = await store.hashes_down(connection, self._chain.chain_id, head.number + 1, 1)
+        if not kept:
+            return False
+        number, block_hash = kept[0]
+        if number == head.number:
+            return block_hash != head.hash
+        block = await self._rpc.header(hex(number))
+        return block is not None and block.hash != block_hash
+
+    async def _approach(self, head: Block) -> None:
+        """Ingest what lies between the cursor and a near head, read by hash."""
+        first = self._cursor.block_number + 1
+        if first == head.number:
+            blocks = [head]
+        else:
+            blocks = await linked(self._rpc, first, head.number - 1)
+            if head.parent_hash != blocks[-1].hash:
+                raise ChainMoved(f"block {head.number} is not on the node's chain any more")
+            blocks.append(head)
+        if self._cursor.block_hash is not None and blocks[0].parent_hash != self._cursor.block_hash:
+            raise Forked
+        kinds = dict(self._kinds)
+        logs = await self._source.each(blocks, kinds)
+        await self._commit(Segment(blocks, logs, self._final(head)), kinds)
+
+    async def _commit(self, segment: Segment, kinds: dict[Address, str]) -> None:
+        async with self._database.transaction() as tx:
+            outcome = await ingest(tx, self._chain.chain_id, segment, self._projection, now=self._clock())
+        if outcome is not Outcome.EXTENDED:
+            await self._reload()
+            return
+        last = segment.blocks[-1]
+        self._kinds.update(kinds)
+        self._cursor = msgspec.structs.replace(
+            self._cursor,
+            block_number=last.number,
+            block_hash=last.hash,
+            finalized_number=max(self._cursor.finalized_number, min(segment.finalized, last.number)),
+        )
+
+    # --- forks ---
+
+    async def _reorganize(self, head: Block) -> None:
+        """Replace what lies above the common ancestor by the node's chain, at first `NEAR` blocks of it."""
+        await self._reload()
+        ancestor = await self._common_ancestor(head)
+        first = ancestor + 1
+        if first > head.number:
+            raise ChainMoved(f"block {head.number} is not on the node's chain any more")
+        if ancestor < self._cursor.finalized_number and not self._chain.resettable:
+            raise FinalityBroken(
+                f"the node's chain leaves ours above block {ancestor}, which was final",
+                ancestor=ancestor,
+                finalized=self._cursor.finalized_number,
+            )
+        blocks = await linked(self._rpc, first, min(head.number, ancestor + NEAR))
+        async with self._database.connection() as connection:
+            followed = await store.contracts(connection, self._chain.chain_id)
+        roots = {root.address for root in self._chain.roots}
+        kinds = {
+            contract.address: contract.kind
+            for contract in followed
+            if contract.from_block <= ancestor or contract.address in roots
+        }
+        logs = await self._source.each(blocks, kinds)
+        await self._commit(Segment(blocks, logs, self._final(head)), kinds)
+
+    async def _common_ancestor(self, head: Block) -> int:
+        """Return the height of the highest kept block that the node has too, looking ever further down."""
+        below, step = min(self._cursor.block_number, head.number) + 1, 16
+        while True:
+            async with self._database.connection() as connection:
+                kept = await store.hashes_down(connection, self._chain.chain_id, below, step)
+            if not kept:
+                return self._chain_start - 1
+            seen = await self._rpc.headers([number for number, _ in kept])
+            for (number, block_hash), block in zip(kept, seen, strict=True):
+                if block is not None and block.hash == block_hash:
+                    return number
+            below, step = kept[-1][0], min(step * 4, 1_000)
+
+    @property
+    def _chain_start(self) -> int:
+        return self._cursor.from_block
+
+    # --- ranges ---
+
+    async def _backfill(self, head: Block) -> None:
+        """Ingest up to a far head: ranges up to finality, then by hash; one transaction each, in order."""
+        began, start, logs_seen = time.monotonic(), self._cursor.block_number + 1, 0
+        async with self._database.connection() as connection:
+            await store.note_head(connection, self._chain.chain_id, head.number)
+        window: deque[_Range] = deque()
+        try:
+            while self._cursor.block_number < head.number:
+                self._read_ahead(window, head)
+                logs_seen += await self._take_range(window, head)
+                if self._on_progress is not None:
+                    seconds = time.monotonic() - began
+                    self._on_progress(
+                        Progress(start, self._cursor.block_number, head.number, logs_seen, seconds)
+                    )
+        finally:
+            await _drop(window)
+
+    def _read_ahead(self, window: deque[_Range], head: Block) -> None:
+        """Keep `CONCURRENT` ranges on their way."""
+        first = window[-1].last + 1 if window else self._cursor.block_number + 1
+        final = self._final(head)
+        while len(window) < CONCURRENT and first <= head.number:
+            by_range = first <= final
+            blocks, end = (self._span.blocks, final) if by_range else (NEAR, head.number)
+            last = min(first + blocks - 1, end)
+            kinds = dict(self._kinds)
+            task = asyncio.create_task(self._read(first, last, kinds, by_range=by_range))
+            window.append(_Range(first, last, by_range, kinds, task))
+            first = last + 1
+
+    async def _read(
+        self, first: int, last: int, kinds: dict[Address, str], *, by_range: bool
+    ) -> tuple[list[Block], list[Log]]:
+        blocks = await linked(self._rpc, first, last)
+        read = self._source.ranged if by_range else self._source.each
+        return blocks, await read(blocks, kinds)
+
+    async def _take_range(self, window: deque[_Range], head: Block) -> int:
+        """Ingest the oldest range on its way; return its logs. A refused one is cut and read again."""
+        part = window.popleft()
+        size = part.last - part.first + 1
+        try:
+            blocks, logs = await part.task
+        except (RpcRefused, ChainUnreachable) as error:
+            await _drop(window)
+            if not self._span.refused(size, str(error)):
+                raise
+            _log.info("range cut", blocks=self._span.blocks, was=size, reason=str(error))
+            return 0
+        created_since = {address: kind for address, kind in self._kinds.items() if address not in part.kinds}
+        if created_since:
+            # Made by ranges that were still on their way when this one was asked for.
+            read = self._source.ranged if part.by_range else self._source.each
+            logs = await read(blocks, created_since, logs)
+            part.kinds.update(created_since)
+        self._span.answered(size, len(logs))
+        await self._commit(Segment(blocks, logs, self._final(head)), part.kinds)
+        return len(logs)
+
+
+async def _drop(window: deque[_Range]) -> None:
+    """Give up what is on its way."""
+    tasks = [part.task for part in window]
+    window.clear()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

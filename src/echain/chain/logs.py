@@ -1,0 +1,178 @@
+"""Reads the logs of followed contracts, of those created on the way too, and finds what was left out.
+
+A node may cut an answer short or answer from an index that is not complete. Headers hold a filter over all
+logs of their block; wherever it says that more may have happened than was answered, the whole block is read and
+must match the filter exactly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final
+
+import structlog
+
+from echain.chain import bloom
+from echain.chain.headers import ChainMoved
+from echain.chain.ingest import Projection
+from echain.chain.rpc import Rpc
+from echain.chain.types import Block, Log
+from echain.kernel.errors import EchainError, Kind
+from echain.kernel.evm import Address
+
+ADDRESSES: Final = 500
+"""Contracts in one query."""
+
+_FULL: Final = 0.125
+"""A filter with half of its bits set, by its chance; beyond it whole blocks are large and prove little."""
+
+_FALSE_ALARMS: Final = 0.05
+"""Blocks without answered logs are read whole only where fewer than this share would be for nothing."""
+
+_log = structlog.get_logger(__name__)
+
+
+class LogsMissing(EchainError):
+    """The node leaves logs out that its own headers prove; use another node."""
+
+    kind = Kind.UNAVAILABLE
+    code = "chain.logs_missing"
+
+
+class LogSource:
+    """Reads one chain's logs. ``blooms`` is False for chains whose headers carry no true filter."""
+
+    def __init__(self, rpc: Rpc, projection: Projection, *, blooms: bool = True) -> None:
+        self._rpc = rpc
+        self._projection = projection
+        self._blooms = blooms
+
+    async def ranged(
+        self, blocks: Sequence[Block], kinds: dict[Address, str], known: Sequence[Log] = ()
+    ) -> list[Log]:
+        """Return the followed logs of consecutive final blocks by queries over the whole range.
+
+        ``kinds`` says which contracts to ask for; those found on the way are added to it. ``known`` holds
+        logs of these blocks that were read before, of other contracts.
+
+        Raises:
+            ChainMoved: a log lies in another block than the headers say.
+            LogsMissing: a header proves logs that the node does not give.
+            RpcRefused: the range is too large for the node, or it refuses otherwise.
+        """
+        logs = {(log.block_number, log.log_index): log for log in known}
+        wanted: Collection[Address] = set(kinds)
+        whole: dict[int, list[Log]] = {}
+        while wanted:
+            for log in await self._query(
+                {"fromBlock": hex(blocks[0].number), "toBlock": hex(blocks[-1].number)}, wanted
+            ):
+                logs[log.block_number, log.log_index] = log
+            _check_hashes(blocks, logs.values())
+            if self._blooms:
+                await self._read_suspects(blocks, logs, kinds, whole)
+            wanted = self._discover(logs.values(), kinds)
+        return [logs[place] for place in sorted(logs)]
+
+    async def each(
+        self, blocks: Sequence[Block], kinds: dict[Address, str], known: Sequence[Log] = ()
+    ) -> list[Log]:
+        """Return the followed logs of consecutive blocks near the head, each block read by its hash.
+
+        A block that the chain left meanwhile is refused by the node instead of answered with another's logs.
+
+        Raises:
+            ChainMoved, LogsMissing, RpcRefused: as in `ranged`.
+        """
+        logs = {(log.block_number, log.log_index): log for log in known}
+        wanted: Collection[Address] = set(kinds)
+        whole: dict[int, list[Log]] = {}
+        while wanted:
+            masks = [bloom.mask(address) for address in wanted]
+            admitting = [
+                block for block in blocks if not self._blooms or bloom.admits(block.logs_bloom, masks)
+            ]
+            small = [block for block in admitting if self._small(block)]
+            await self._read_whole(small, whole)
+            for block in small:
+                _take(logs, whole[block.number], kinds)
+            for block in admitting:
+                if not self._small(block):
+                    found = await self._query({"blockHash": "0x" + block.hash.hex()}, wanted)
+                    _take(logs, found, kinds)
+            _check_hashes(blocks, logs.values())
+            wanted = self._discover(logs.values(), kinds)
+        return [logs[place] for place in sorted(logs)]
+
+    def _small(self, block: Block) -> bool:
+        return self._blooms and bloom.chance(block.logs_bloom) < _FULL
+
+    def _discover(self, logs: Iterable[Log], kinds: dict[Address, str]) -> set[Address]:
+        created = self._projection.created(logs, kinds)
+        kinds.update((contract.address, contract.kind) for contract in created)
+        return {contract.address for contract in created}
+
+    async def _query(self, where: Mapping[str, object], addresses: Collection[Address]) -> list[Log]:
+        texts = ["0x" + address.hex() for address in sorted(addresses)]
+        parts = [texts[at : at + ADDRESSES] for at in range(0, len(texts), ADDRESSES)]
+        answers = await asyncio.gather(*(self._rpc.logs({**where, "address": part}) for part in parts))
+        asked = set(addresses)
+        return [log for answer in answers for log in answer if log.address in asked]
+
+    async def _read_suspects(
+        self,
+        blocks: Sequence[Block],
+        logs: dict[tuple[int, int], Log],
+        kinds: Mapping[Address, str],
+        whole: dict[int, list[Log]],
+    ) -> None:
+        """Read the blocks whole whose filters say that logs may be missing, and add what was left out."""
+        answered: dict[int, list[Log]] = {}
+        for log in logs.values():
+            answered.setdefault(log.block_number, []).append(log)
+        suspects = self._suspects(blocks, answered, kinds)
+        await self._read_whole(suspects, whole)
+        before = len(logs)
+        for block in suspects:
+            _take(logs, whole[block.number], kinds)
+        if len(logs) > before:
+            _log.warning("the node left logs out of a range", count=len(logs) - before)
+
+    def _suspects(
+        self, blocks: Sequence[Block], answered: Mapping[int, list[Log]], kinds: Mapping[Address, str]
+    ) -> list[Block]:
+        masks = [bloom.mask(address) for address in kinds]
+        suspects: list[Block] = []
+        for block in blocks:
+            found = answered.get(block.number)
+            if found is None:
+                quiet = bloom.chance(block.logs_bloom) * len(masks) < _FALSE_ALARMS
+                if quiet and bloom.admits(block.logs_bloom, masks):
+                    suspects.append(block)
+            elif bloom.of_logs(found) != block.logs_bloom and self._small(block):
+                suspects.append(block)
+        return suspects
+
+    async def _read_whole(self, blocks: Sequence[Block], whole: dict[int, list[Log]]) -> None:
+        unread = [block for block in blocks if block.number not in whole]
+        answers = await self._rpc.logs_of_blocks([block.hash for block in unread])
+        for block, logs in zip(unread, answers, strict=True):
+            if bloom.of_logs(logs) != block.logs_bloom:
+                raise LogsMissing(
+                    f"the logs of block {block.number} do not match its header", block=block.number
+                )
+            whole[block.number] = logs
+
+
+def _take(logs: dict[tuple[int, int], Log], found: Iterable[Log], kinds: Mapping[Address, str]) -> None:
+    for log in found:
+        if log.address in kinds:
+            logs[log.block_number, log.log_index] = log
+
+
+def _check_hashes(blocks: Sequence[Block], logs: Iterable[Log]) -> None:
+    hashes = {block.number: block.hash for block in blocks}
+    for log in logs:
+        if hashes.get(log.block_number) != log.block_hash:
+            raise ChainMoved(f"a log lies in another block {log.block_number} than its header says")

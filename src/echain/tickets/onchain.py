@@ -1,0 +1,287 @@
+"""Folds what the ticket contracts say: who holds which ticket, in which state, and what was paid."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from echain.chain.abi import INT4_MAX, INT8_MAX, compile_events
+from echain.chain.contracts import contract
+from echain.chain.types import Change, Contract, EventDecoder, Fact, Log
+from echain.events.tables import TierSold, add_sold
+from echain.infra import cache
+from echain.infra.database import Tx
+from echain.kernel.evm import ZERO_ADDRESS, Address, checksum
+from echain.kernel.ids import derived_id
+from echain.kernel.messages import Message
+from echain.tickets import tables
+from echain.tickets.tables import Minted, Money, Moved, TicketKey, TierKey
+
+_TICKET: Final = compile_events(contract("EventTicket").abi)
+
+_STATES: Final = {
+    "TicketUsed": "used",
+    "TicketLocked": "locked",
+    "TicketUnlocked": "valid",
+    "Refunded": "refunded",
+}
+"""The state that a ticket has after each of these; freshly minted it is valid."""
+
+_FOLDED: Final = (
+    *("Transfer", "TicketsPurchased", "BatchMinted", "TicketGifted", "Withdrawn", "FeesWithdrawn"),
+    *_STATES,
+)
+
+
+class TicketProjector:
+    """Keeps `tickets`, the facts of sales and money, and `contract_escrow`."""
+
+    name = "tickets"
+    events: Sequence[tuple[str, EventDecoder]] = tuple(("ticket", _TICKET[event]) for event in _FOLDED)
+    creating: Collection[tuple[str, str]] = ()
+
+    def created(self, fact: Fact) -> Contract:
+        raise LookupError(fact)
+
+    async def rewind(self, tx: Tx, chain_id: int, ancestor: int) -> None:
+        removed = await tables.remove_above(tx, chain_id, ancestor)
+        await add_sold(tx, chain_id, removed.sold)
+        await _invalidate(tx, chain_id, removed.contracts)
+
+    async def apply(self, tx: Tx, change: Change) -> Sequence[Message]:
+        transfers = _of_tokens(change.of("ticket", "Transfer"), 2)
+        sales = _sold(change.of("ticket", "TicketsPurchased"), tokens=3, tier=4)
+        grants = _sold(change.of("ticket", "BatchMinted"), tokens=3, tier=1)
+        marks = _marks(change)
+        await _add_facts(tx, change, transfers, sales, grants, marks)
+        minted, moved = _fold(change, transfers, _terms(sales, grants), marks)
+        await tables.add_tickets(tx, change.chain_id, minted)
+        await tables.move_tickets(tx, change.chain_id, moved)
+        await tables.add_money(tx, change.chain_id, _money(change, sales))
+        deltas: defaultdict[TierKey, int] = defaultdict(int)
+        for log, values in sales:
+            deltas[log.address, values[4]] += len(values[3])
+        for log, values in grants:
+            deltas[log.address, values[1]] += len(values[3])
+        tiers = await add_sold(tx, change.chain_id, deltas)
+        await _invalidate(tx, change.chain_id, {address for address, _ in deltas})
+        return [*_told_of_sales(change, sales, grants, tiers), *_told_of_transfers(change, transfers)]
+
+
+async def _invalidate(tx: Tx, chain_id: int, contracts: Iterable[Address]) -> None:
+    await cache.invalidate(tx, [f"event:{_event_id(chain_id, address)}" for address in sorted(contracts)])
+
+
+@lru_cache(maxsize=4_096)
+def _event_id(chain_id: int, ticket_contract: Address) -> str:
+    return str(derived_id(chain_id, ticket_contract))
+
+
+def _of_tokens(facts: Sequence[Fact], position: int) -> Sequence[Fact]:
+    """Return the facts whose token id can be one; the contracts count from 1 to 2^32 - 2."""
+    if all(values[position] <= INT8_MAX for _, values in facts):
+        return facts
+    return [fact for fact in facts if fact[1][position] <= INT8_MAX]
+
+
+def _sold(facts: Sequence[Fact], *, tokens: int, tier: int) -> list[Fact]:
+    """Return the sales or grants of at least one ticket whose tier and tickets have ids that can be ones."""
+    return [
+        fact
+        for fact in facts
+        if fact[1][tokens] and fact[1][tier] <= INT4_MAX and max(fact[1][tokens]) <= INT8_MAX
+    ]
+
+
+def _marks(change: Change) -> list[tuple[Log, int, str | None, int | None]]:
+    """Return every new state and count of gifts as (log, token, state, gifts), in chain order."""
+    marks: list[tuple[Log, int, str | None, int | None]] = [
+        (log, values[0], state, None)
+        for event, state in _STATES.items()
+        for log, values in _of_tokens(change.of("ticket", event), 0)
+    ]
+    marks += [
+        (log, token_id, None, min(gifts, INT4_MAX))
+        for log, (token_id, gifts) in _of_tokens(change.of("ticket", "TicketGifted"), 0)
+    ]
+    marks.sort(key=lambda mark: (mark[0].block_number, mark[0].log_index))
+    return marks
+
+
+async def _add_facts(
+    tx: Tx,
+    change: Change,
+    transfers: Sequence[Fact],
+    sales: Sequence[Fact],
+    grants: Sequence[Fact],
+    marks: Sequence[tuple[Log, int, str | None, int | None]],
+) -> None:
+    chain_id, times = change.chain_id, change.times
+    await tables.add_facts(
+        tx,
+        "transfers",
+        [
+            (
+                *(chain_id, log.block_number, log.log_index, log.address, token_id, sender, receiver),
+                *(log.tx_hash, times[log.block_number]),
+            )
+            for log, (sender, receiver, token_id) in transfers
+        ],
+    )
+    await tables.add_facts(
+        tx,
+        "sales",
+        [
+            (*_place(change, log), buyer, tier, len(tokens), price, tokens[0], *_mined(change, log))
+            for log, (buyer, _, _, tokens, tier, price) in sales
+        ],
+    )
+    await tables.add_facts(
+        tx,
+        "grants",
+        [
+            (*_place(change, log), tier, len(tokens), tokens[0], *_mined(change, log))
+            for log, (_, tier, _, tokens) in grants
+        ],
+    )
+    await tables.add_facts(tx, "ticket_marks", [(*_place(change, log), *mark) for log, *mark in marks])
+    await tables.add_facts(
+        tx,
+        "refunds",
+        [
+            (*_place(change, log), *values, *_mined(change, log))
+            for log, values in _of_tokens(change.of("ticket", "Refunded"), 0)
+        ],
+    )
+    await tables.add_facts(
+        tx,
+        "payouts",
+        [
+            (*_place(change, log), kind, *values, *_mined(change, log))
+            for event, kind in (("Withdrawn", "proceeds"), ("FeesWithdrawn", "fee"))
+            for log, values in change.of("ticket", event)
+        ],
+    )
+
+
+def _place(change: Change, log: Log) -> tuple[int, int, int, Address]:
+    return (change.chain_id, log.block_number, log.log_index, log.address)
+
+
+def _mined(change: Change, log: Log) -> tuple[Any, ...]:
+    return (log.tx_hash, change.times[log.block_number])
+
+
+def _terms(sales: Sequence[Fact], grants: Sequence[Fact]) -> dict[TicketKey, tuple[int, int]]:
+    """Return tier and price paid of each ticket sold or granted."""
+    terms: dict[TicketKey, tuple[int, int]] = {}
+    for log, (_, _, _, tokens, tier, price) in sales:
+        terms.update(((log.address, token), (tier, price)) for token in tokens)
+    for log, (_, tier, _, tokens) in grants:
+        terms.update(((log.address, token), (tier, 0)) for token in tokens)
+    return terms
+
+
+def _fold(
+    change: Change,
+    transfers: Sequence[Fact],
+    terms: Mapping[TicketKey, tuple[int, int]],
+    marks: Sequence[tuple[Log, int, str | None, int | None]],
+) -> tuple[dict[TicketKey, Minted], dict[TicketKey, Moved]]:
+    """Return the tickets that the change makes, and what it says of those that were there."""
+    minted: dict[TicketKey, Minted] = {}
+    moved: dict[TicketKey, Moved] = {}
+    for log, (sender, receiver, token_id) in transfers:
+        key, number = (log.address, token_id), log.block_number
+        known = minted.get(key) or moved.get(key)
+        if known is not None:
+            known.owner, known.updated_block = receiver, number
+        elif sender == ZERO_ADDRESS:
+            tier_id, price_wei = terms.get(key, (0, 0))
+            minted[key] = Minted(receiver, tier_id, price_wei, number, change.times[number], number)
+        else:
+            moved[key] = Moved(number, receiver)
+    for log, token_id, state, gifts in marks:
+        key = (log.address, token_id)
+        ticket = minted.get(key) or moved.setdefault(key, Moved(log.block_number))
+        ticket.updated_block = max(ticket.updated_block, log.block_number)
+        if state is not None:
+            ticket.state = state
+        elif gifts is not None:
+            ticket.gifts = gifts
+    return minted, moved
+
+
+def _money(change: Change, sales: Sequence[Fact]) -> dict[Address, Money]:
+    sums: defaultdict[Address, Money] = defaultdict(Money)
+    for log, values in sales:
+        sums[log.address].paid_in_wei += len(values[3]) * values[5]
+    for log, (_, _, amount_wei) in _of_tokens(change.of("ticket", "Refunded"), 0):
+        sums[log.address].refunded_wei += amount_wei
+    for log, (_, amount_wei) in change.of("ticket", "Withdrawn"):
+        sums[log.address].withdrawn_wei += amount_wei
+    for log, (_, amount_wei) in change.of("ticket", "FeesWithdrawn"):
+        sums[log.address].fees_wei += amount_wei
+    return sums
+
+
+def _ticket_id(chain_id: int, ticket_contract: Address, token_id: int) -> str:
+    return f"{chain_id}-0x{ticket_contract.hex()}-{token_id}"
+
+
+def _told_of_sales(
+    change: Change, sales: Sequence[Fact], grants: Sequence[Fact], tiers: Mapping[TierKey, TierSold]
+) -> list[Message]:
+    sold = [(log, tier, tokens, buyer, price) for log, (buyer, _, _, tokens, tier, price) in sales]
+    sold += [(log, tier, tokens, None, 0) for log, (_, tier, _, tokens) in grants]
+    sold.sort(key=lambda sale: (sale[0].block_number, sale[0].log_index))
+    remaining = {key: max(0, tier.supply - tier.sold) for key, tier in tiers.items()}
+    messages: list[Message] = []
+    # From the last sale back, because the tiers' rows say what remains after all of them.
+    for log, tier, tokens, buyer, price in reversed(sold):
+        if log.block_number < change.told_from:
+            break
+        key = (log.address, tier)
+        left = remaining.get(key, 0)
+        remaining[key] = left + len(tokens)
+        data = {
+            "eventId": _event_id(change.chain_id, log.address),
+            "ticketIds": [_ticket_id(change.chain_id, log.address, token) for token in tokens],
+            "buyer": checksum(buyer) if buyer is not None else None,
+            "tier": tier,
+            "price": str(price),
+            "remaining": left,
+        }
+        channels = [f"event:{data['eventId']}"]
+        if key in tiers and (organizer := tiers[key].organizer) is not None:
+            channels.append(f"organizer:{checksum(organizer)}")
+        messages += [
+            Message(channel, "ticket_sold", data, change.chain_id, log.block_number)
+            for channel in reversed(channels)
+        ]
+    messages.reverse()
+    return messages
+
+
+def _told_of_transfers(change: Change, transfers: Sequence[Fact]) -> list[Message]:
+    """Tell the event and both holders; a mint is told as its sale."""
+    messages: list[Message] = []
+    chain_id, told_from = change.chain_id, change.told_from
+    for log, (sender, receiver, token_id) in transfers:
+        if sender == ZERO_ADDRESS or log.block_number < told_from:
+            continue
+        identity, before, after = _event_id(chain_id, log.address), checksum(sender), checksum(receiver)
+        data = {
+            "eventId": identity,
+            "ticketId": _ticket_id(chain_id, log.address, token_id),
+            "from": before,
+            "to": after,
+        }
+        messages += (
+            Message(f"event:{identity}", "ticket_transferred", data, chain_id, log.block_number),
+            Message(f"user:{before}", "ticket_transferred", data, chain_id, log.block_number),
+            Message(f"user:{after}", "ticket_transferred", data, chain_id, log.block_number),
+        )
+    return messages
