@@ -1,0 +1,343 @@
+"""Routes of events: drafts, publishing, lists, search, availability, metadata documents."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+from uuid import UUID
+
+import msgspec
+
+from echain.chain.intent import InsufficientFunds, Intent, Reverted
+from echain.chain.rpc import ChainUnreachable
+from echain.edge.http import (
+    Auth,
+    Call,
+    Caller,
+    Endpoint,
+    HashText,
+    Nothing,
+    Raw,
+    Rendered,
+    Reply,
+    Unauthenticated,
+    delete,
+    get,
+    post,
+    put,
+)
+from echain.events import listing, resource, service
+from echain.events.detail import Details
+from echain.events.intents import Intents
+from echain.events.listing import EventFilter, EventSearch, Mark
+from echain.events.types import (
+    AlreadyPublished,
+    AlreadyWithdrawn,
+    Availability,
+    ChainNotServed,
+    CreationRefused,
+    Deleted,
+    DraftContent,
+    DraftUpdate,
+    Event,
+    EventCancelled,
+    EventEnded,
+    EventNotFound,
+    MetadataNotFound,
+    NotOrganizer,
+    NotPublished,
+    PartialEvent,
+    PriceContent,
+    Registration,
+    StaleVersion,
+    UnknownTier,
+)
+from echain.infra.cache import Cache
+from echain.infra.database import Database
+from echain.kernel.evm import Address, parse_hash
+from echain.kernel.money import Wei
+from echain.kernel.paging import Page, PageInfo, numbered
+
+TAG: Final = "events"
+DEFAULT_PER_PAGE: Final = 20
+
+INTENT_ERRORS: Final = (Reverted, InsufficientFunds, ChainUnreachable, ChainNotServed)
+_OWN: Final = (EventNotFound, NotOrganizer, AlreadyPublished)
+
+_FOREVER: Final = (
+    ("Cache-Control", "public, max-age=31536000, immutable"),
+    # Wallets and markets read documents from their own pages.
+    ("Access-Control-Allow-Origin", "*"),
+)
+
+
+class EventPath(msgspec.Struct, frozen=True):
+    """An event or a draft."""
+
+    id: UUID
+
+
+class TierPath(msgspec.Struct, frozen=True):
+    """A tier of an event."""
+
+    id: UUID
+    tier: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+
+
+class DocumentPath(msgspec.Struct, frozen=True):
+    """A metadata document by the Keccak-256 hash of its bytes."""
+
+    hash: HashText
+
+
+def endpoints(database: Database, cache: Cache, intents: Intents, *, public_url: str) -> list[Endpoint]:
+    """Return the routes under ``/api/v1/events`` and ``/api/v1/metadata`` that need no tickets."""
+    return [
+        *_list_endpoints(database),
+        *_read_endpoints(database, cache),
+        *_draft_endpoints(database, intents),
+        *_organizer_endpoints(database, intents, public_url),
+        _register_endpoint(database),
+    ]
+
+
+def address_of(caller: Caller) -> Address:
+    """Return the address that a user signed in with."""
+    assert caller.address is not None, "users come with their address"
+    return caller.address
+
+
+def _address(caller: Caller | None) -> Address | None:
+    return None if caller is None else caller.address
+
+
+def _list_endpoints(database: Database) -> list[Endpoint]:
+    @get(
+        "/api/v1/events",
+        summary="List events",
+        tag=TAG,
+        answer=list[Event] | list[PartialEvent],
+        query=EventFilter,
+        auth=Auth.OPTIONAL,
+        errors=(Unauthenticated,),
+        description="Published events of everybody. Organizers see their own drafts too with `mine=true` or "
+        "`status=draft`.",
+    )
+    async def events(call: Call[Nothing, EventFilter, Nothing]) -> Page[msgspec.Struct]:
+        query = call.query
+        listing.check_paging(query)
+        fields = resource.chosen_fields(query.fields)
+        caller = _address(call.caller)
+        if caller is None and (query.mine or query.status == "draft"):
+            raise Unauthenticated
+        if query.cursor is not None or query.limit is not None:
+            return await _after_cursor(call, caller, fields)
+        page, per_page = query.page or 1, query.per_page or DEFAULT_PER_PAGE
+        rows, total = await listing.page_of(
+            database, query, caller=caller, now=call.now, limit=per_page, offset=(page - 1) * per_page
+        )
+        items = [_item(resource.event_of(row, call.now), fields) for row in rows]
+        return numbered(items, page=page, per_page=per_page, total=total)
+
+    async def _after_cursor(
+        call: Call[Nothing, EventFilter, Nothing], caller: Address | None, fields: list[str] | None
+    ) -> Page[msgspec.Struct]:
+        query = call.query
+        limit = query.limit or DEFAULT_PER_PAGE
+        mark = listing.decode_mark(query.cursor, query.sort) if query.cursor else None
+        rows = await listing.page_after(database, query, mark, caller=caller, now=call.now, limit=limit + 1)
+        last = rows[limit - 1] if len(rows) > limit else None
+        following = (
+            None if last is None else listing.encode_mark(Mark(query.sort, last["sort_at"], last["id"]))
+        )
+        items = [_item(resource.event_of(row, call.now), fields) for row in rows[:limit]]
+        return Page(items, PageInfo(per_page=limit, next_cursor=following))
+
+    @get(
+        "/api/v1/events/search",
+        summary="Search published events",
+        tag=TAG,
+        answer=list[Event] | list[PartialEvent],
+        query=EventSearch,
+    )
+    async def search(call: Call[Nothing, EventSearch, Nothing]) -> Page[msgspec.Struct]:
+        query = call.query
+        fields = resource.chosen_fields(query.fields)
+        offset = (query.page - 1) * query.per_page
+        rows, total = await listing.search(database, query, now=call.now, limit=query.per_page, offset=offset)
+        items = [_item(resource.event_of(row, call.now), fields) for row in rows]
+        return numbered(items, page=query.page, per_page=query.per_page, total=total)
+
+    return [events, search]
+
+
+def _item(event: Event, fields: list[str] | None) -> msgspec.Struct:
+    return event if fields is None else resource.sparse(event, fields)
+
+
+def _read_endpoints(database: Database, cache: Cache) -> list[Endpoint]:
+    details = Details(database, cache)
+
+    @get(
+        "/api/v1/events/{id}",
+        summary="One event",
+        tag=TAG,
+        answer=Event,
+        path_params=EventPath,
+        auth=Auth.OPTIONAL,
+        errors=(EventNotFound,),
+        description="A draft is shown to its organizer alone; its ETag is what If-Match takes.",
+    )
+    async def event(call: Call[EventPath, Nothing, Nothing]) -> Rendered:
+        return Rendered(*await details.read(call.path.id, _address(call.caller), call.now))
+
+    @get(
+        "/api/v1/events/{id}/availability",
+        summary="What can be bought now",
+        tag=TAG,
+        answer=Availability,
+        path_params=EventPath,
+        errors=(EventNotFound,),
+    )
+    async def availability(call: Call[EventPath, Nothing, Nothing]) -> Availability:
+        return await service.availability(database, call.path.id, now=call.now)
+
+    @get(
+        "/api/v1/metadata/{hash}",
+        summary="A metadata document, byte for byte",
+        tag=TAG,
+        answer=Raw,
+        path_params=DocumentPath,
+        errors=(MetadataNotFound,),
+    )
+    async def metadata(call: Call[DocumentPath, Nothing, Nothing]) -> Raw:
+        return Raw(await service.document(database, parse_hash(call.path.hash)), headers=_FOREVER)
+
+    return [event, availability, metadata]
+
+
+def _draft_endpoints(database: Database, intents: Intents) -> list[Endpoint]:
+    @post(
+        "/api/v1/events",
+        summary="Create a draft",
+        tag=TAG,
+        answer=Event,
+        body=DraftContent,
+        status=201,
+        auth=Auth.USER,
+        idempotent=True,
+    )
+    async def create(call: Call[Nothing, Nothing, DraftContent]) -> Reply:
+        async with database.transaction() as tx:
+            await call.once(tx)
+            event = await service.create_draft(tx, address_of(call.user), call.body, intents, now=call.now)
+        return Reply(event, headers=(*_tag(event), ("Location", f"/api/v1/events/{event.id}")))
+
+    @put(
+        "/api/v1/events/{id}",
+        summary="Replace a draft's content",
+        tag=TAG,
+        answer=Event,
+        path_params=EventPath,
+        body=DraftUpdate,
+        auth=Auth.USER,
+        errors=(*_OWN, StaleVersion),
+        description="Say the version that you changed, by `version` or by If-Match.",
+    )
+    async def replace(call: Call[EventPath, Nothing, DraftUpdate]) -> Reply:
+        async with database.transaction() as tx:
+            event = await service.replace_draft(
+                tx,
+                call.path.id,
+                address_of(call.user),
+                call.body,
+                if_match=call.headers.get("if-match"),
+                intents=intents,
+                now=call.now,
+            )
+        return Reply(event, headers=_tag(event))
+
+    return [create, replace]
+
+
+def _tag(event: Event) -> tuple[tuple[str, str], ...]:
+    assert event.version is not None
+    return (("ETag", f'"{service.version_tag(event.version)}"'),)
+
+
+def _organizer_endpoints(database: Database, intents: Intents, public_url: str) -> list[Endpoint]:
+    @post(
+        "/api/v1/events/{id}/publish",
+        summary="Prepare the transaction that creates the event on its chain",
+        tag=TAG,
+        answer=Intent,
+        path_params=EventPath,
+        auth=Auth.USER,
+        idempotent=True,
+        errors=(*_OWN, CreationRefused, *INTENT_ERRORS),
+        description="Doing it again before the transaction is mined prepares the same one.",
+    )
+    async def publish(call: Call[EventPath, Nothing, Nothing]) -> Intent:
+        organizer = address_of(call.user)
+        async with database.transaction() as tx:
+            content, document = await service.keep_document(
+                tx, call.path.id, organizer, intents, public_url=public_url, now=call.now
+            )
+        return await service.creation_intent(intents, organizer, content, document, public_url=public_url)
+
+    @delete(
+        "/api/v1/events/{id}",
+        summary="Delete a draft, or prepare the cancel of a published event",
+        tag=TAG,
+        answer=Deleted | Intent,
+        path_params=EventPath,
+        auth=Auth.USER,
+        errors=(EventNotFound, NotOrganizer, EventCancelled, AlreadyWithdrawn, *INTENT_ERRORS),
+    )
+    async def remove(call: Call[EventPath, Nothing, Nothing]) -> Deleted | Intent:
+        organizer = address_of(call.user)
+        try:
+            async with database.transaction() as tx:
+                return await service.delete_draft(tx, call.path.id, organizer, now=call.now)
+        except AlreadyPublished:
+            event = await service.owned(database, call.path.id, organizer)
+            return await service.cancel_intent(intents, event)
+
+    @post(
+        "/api/v1/events/{id}/tiers/{tier}/price",
+        summary="Prepare a new price of a tier",
+        tag=TAG,
+        answer=Intent,
+        path_params=TierPath,
+        body=PriceContent,
+        auth=Auth.USER,
+        idempotent=True,
+        errors=(EventNotFound, NotOrganizer, NotPublished, EventCancelled, UnknownTier, *INTENT_ERRORS),
+    )
+    async def price(call: Call[TierPath, Nothing, PriceContent]) -> Intent:
+        event = await service.owned(database, call.path.id, address_of(call.user))
+        return await service.price_intent(intents, event, call.path.tier, Wei(int(call.body.price_wei)))
+
+    return [publish, remove, price]
+
+
+def _register_endpoint(database: Database) -> Endpoint:
+    @post(
+        "/api/v1/events/{id}/register",
+        summary="Say that you will come",
+        tag=TAG,
+        answer=Registration,
+        path_params=EventPath,
+        status=201,
+        other_statuses=(200,),
+        auth=Auth.USER,
+        idempotent=True,
+        errors=(EventNotFound, EventCancelled, EventEnded),
+        description="Counts once; saying it again answers 200 with the first time.",
+    )
+    async def register(call: Call[EventPath, Nothing, Nothing]) -> Reply:
+        async with database.transaction() as tx:
+            await call.once(tx)
+            registration, new = await service.register(tx, call.path.id, address_of(call.user), now=call.now)
+        return Reply(registration, status=201 if new else 200)
+
+    return register

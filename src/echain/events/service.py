@@ -1,0 +1,332 @@
+"""Use cases of events: drafts, publishing, reading, and what slices above ask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from typing import Final
+from uuid import UUID
+from zoneinfo import available_timezones
+
+import msgspec
+
+from echain.chain.intent import Intent
+from echain.events import intents as calls
+from echain.events import resource, rules, store
+from echain.events.intents import Intents
+from echain.events.types import (
+    AlreadyPublished,
+    Availability,
+    Deleted,
+    Document,
+    DraftContent,
+    DraftUpdate,
+    Event,
+    EventCancelled,
+    EventEnded,
+    EventNotFound,
+    MetadataNotFound,
+    NotOrganizer,
+    NotPublished,
+    Published,
+    Registration,
+    StaleVersion,
+)
+from echain.infra import outbox
+from echain.infra.database import Connection, Database, Row, Tx
+from echain.kernel.errors import invalid_field
+from echain.kernel.evm import Address, Hash32, checksum, to_hex
+from echain.kernel.ids import uuid7
+from echain.kernel.messages import Message
+from echain.kernel.money import Wei
+
+_METADATA_PATH: Final = "/api/v1/metadata/"
+
+
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+async def create_draft(
+    tx: Tx, organizer: Address, content: DraftContent, intents: Intents, *, now: datetime
+) -> Event:
+    """Keep a new draft of an organizer and return it.
+
+    Raises:
+        Invalid: the content could not be published; with every wrong field.
+    """
+    content = _checked(content, intents, now)
+    draft_id = uuid7()
+    await store.insert_draft(
+        tx, draft_id, organizer, chain_id=content.chain_id, content=msgspec.to_builtins(content), now=now
+    )
+    return resource.draft_event(
+        content,
+        draft_id=draft_id,
+        organizer=organizer,
+        version=1,
+        metadata_hash=None,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+async def replace_draft(
+    tx: Tx,
+    draft_id: UUID,
+    organizer: Address,
+    update: DraftUpdate,
+    *,
+    if_match: str | None,
+    intents: Intents,
+    now: datetime,
+) -> Event:
+    """Write the whole content of a draft that nobody changed since the caller read it, and return it.
+
+    Raises:
+        EventNotFound, NotOrganizer, AlreadyPublished: no draft of this organizer.
+        StaleVersion: it is at another version by now.
+        Invalid: the content could not be published, or no version was given.
+    """
+    content = _checked(_content(update), intents, now)
+    draft = await _locked(tx, draft_id, organizer)
+    _check_version(draft["version"], update.version, if_match)
+    version: int = draft["version"] + 1
+    await store.replace_draft(
+        tx,
+        draft_id,
+        chain_id=content.chain_id,
+        content=msgspec.to_builtins(content),
+        version=version,
+        now=now,
+    )
+    return resource.draft_event(
+        content,
+        draft_id=draft_id,
+        organizer=organizer,
+        version=version,
+        metadata_hash=None,
+        created_at=draft["created_at"],
+        updated_at=now,
+    )
+
+
+def version_tag(version: int) -> str:
+    """Return the unquoted ETag of a draft, which If-Match may say."""
+    return f"v{version}"
+
+
+async def delete_draft(tx: Tx, draft_id: UUID, organizer: Address, *, now: datetime) -> Deleted:
+    """Hide a draft; deleting it again finds nothing.
+
+    Raises:
+        EventNotFound, NotOrganizer, AlreadyPublished: no draft of this organizer.
+    """
+    await _locked(tx, draft_id, organizer)
+    await store.delete_draft(tx, draft_id, now)
+    return Deleted(draft_id, deleted=True)
+
+
+async def keep_document(
+    tx: Tx, draft_id: UUID, organizer: Address, intents: Intents, *, public_url: str, now: datetime
+) -> tuple[DraftContent, Document]:
+    """Keep the metadata document of a draft as it is now, so that its hash may go on chain.
+
+    Raises:
+        EventNotFound, NotOrganizer, AlreadyPublished: no draft of this organizer.
+        Invalid: time has passed and the content no longer holds.
+    """
+    draft = await _locked(tx, draft_id, organizer)
+    content = _checked(resource.content_of(draft["content"]), intents, now)
+    document = resource.document_of(content, draft_id, organizer, public_url)
+    if len(metadata_uri(public_url, document.hash).encode()) > rules.MAX_URI_BYTES:
+        raise ValueError("the public URL is so long that no metadata URI fits the contract")
+    await store.keep_document(tx, draft_id, organizer, document=document, chain_id=content.chain_id, now=now)
+    return content, document
+
+
+async def creation_intent(
+    intents: Intents, organizer: Address, content: DraftContent, document: Document, *, public_url: str
+) -> Intent:
+    """Return the transaction that creates the event on its chain.
+
+    Raises:
+        CreationRefused: the factory is paused, not ready, or closed to this wallet.
+        Reverted, InsufficientFunds, ChainUnreachable, ChainNotServed: see `Intents.prepare`.
+    """
+    return await intents.prepare(
+        content.chain_id,
+        sender=organizer,
+        to=await intents.factory(content.chain_id),
+        data=calls.creation_call(content, document, metadata_uri(public_url, document.hash)),
+        summary=f"Create the event “{content.title}”",
+        refusals=calls.CREATION_REFUSALS,
+    )
+
+
+def metadata_uri(public_url: str, metadata_hash: Hash32) -> str:
+    """Return where a metadata document is served."""
+    return f"{public_url.rstrip('/')}{_METADATA_PATH}{to_hex(metadata_hash)}"
+
+
+async def document(database: Database, metadata_hash: Hash32) -> bytes:
+    """Return a metadata document byte for byte.
+
+    Raises:
+        MetadataNotFound: none with this hash is kept.
+    """
+    body = await store.document(database, metadata_hash)
+    if body is None:
+        raise MetadataNotFound
+    return body
+
+
+async def availability(database: Database, event_id: UUID, *, now: datetime) -> Availability:
+    """Return what a published event sells now; one statement.
+
+    Raises:
+        EventNotFound: not published.
+    """
+    row = await store.offer(database, event_id)
+    if row is None:
+        raise EventNotFound
+    return resource.availability_of(row, now)
+
+
+async def published(database: Database | Connection, event_id: UUID) -> Published:
+    """Return which published event an id means: the projection's or that of the draft it was.
+
+    Raises:
+        EventNotFound: not published.
+    """
+    row = await store.published(database, event_id)
+    if row is None:
+        raise EventNotFound
+    return _published(row)
+
+
+async def owned(database: Database | Connection, event_id: UUID, organizer: Address) -> Published:
+    """Return a published event of this organizer.
+
+    Raises:
+        EventNotFound: not published, and not the caller's draft.
+        NotPublished: the caller's own draft.
+        NotOrganizer: somebody else's.
+    """
+    row = await store.published(database, event_id)
+    if row is None:
+        draft = await store.event(database, event_id)
+        raise NotPublished if draft is not None and draft["organizer"] == organizer else EventNotFound
+    if row["organizer"] != organizer:
+        raise NotOrganizer
+    return _published(row)
+
+
+async def cancel_intent(intents: Intents, event: Published) -> Intent:
+    """Return the transaction that cancels an event for good.
+
+    Raises:
+        EventCancelled, AlreadyWithdrawn, NotOrganizer: the contract would refuse it.
+        Reverted, InsufficientFunds, ChainUnreachable, ChainNotServed: see `Intents.prepare`.
+    """
+    if event.cancelled:
+        raise EventCancelled
+    return await intents.prepare(
+        event.chain_id,
+        sender=event.organizer,
+        to=event.ticket_contract,
+        data=calls.cancel_call(),
+        summary=f"Cancel “{event.name}” for good and let its buyers take their money back",
+        refusals=calls.ORGANIZER_REFUSALS,
+    )
+
+
+async def price_intent(intents: Intents, event: Published, tier_id: int, price_wei: Wei) -> Intent:
+    """Return the transaction that changes a tier's price for purchases from then on.
+
+    Raises:
+        Invalid: more than the contract can hold.
+        EventCancelled, UnknownTier, NotOrganizer: the contract would refuse it.
+        Reverted, InsufficientFunds, ChainUnreachable, ChainNotServed: see `Intents.prepare`.
+    """
+    if price_wei > rules.MAX_PRICE_WEI:
+        raise invalid_field("priceWei", f"is more than {rules.MAX_PRICE_WEI}")
+    if event.cancelled:
+        raise EventCancelled
+    return await intents.prepare(
+        event.chain_id,
+        sender=event.organizer,
+        to=event.ticket_contract,
+        data=calls.price_call(tier_id, price_wei),
+        summary=f"Sell tier {tier_id} of “{event.name}” for {price_wei} wei a ticket",
+        refusals=calls.ORGANIZER_REFUSALS,
+    )
+
+
+async def register(tx: Tx, event_id: UUID, attendee: Address, *, now: datetime) -> tuple[Registration, bool]:
+    """Note once that somebody will come; return it, and whether it is new.
+
+    Raises:
+        EventNotFound: not published.
+        EventCancelled, EventEnded: nobody can come any more.
+    """
+    event = await published(tx, event_id)
+    if event.cancelled:
+        raise EventCancelled
+    if event.ends_at <= now:
+        raise EventEnded
+    at, new = await store.register(tx, event.chain_id, event.ticket_contract, attendee, now)
+    registration = Registration(event.public_id, checksum(attendee), at)
+    if new:
+        data: Mapping[str, object] = {
+            "eventId": str(event.id),
+            "attendee": registration.address,
+        }
+        channels = (f"event:{event.id}", f"user:{registration.address}")
+        await outbox.publish(tx, [Message(channel, "registered", data) for channel in channels])
+    return registration, new
+
+
+def _checked(content: DraftContent, intents: Intents, now: datetime) -> DraftContent:
+    rules.check(content, now=now, chain_ids=intents.chain_ids, zones=_zones())
+    return rules.in_utc(content)
+
+
+def _content(update: DraftUpdate) -> DraftContent:
+    fields = msgspec.structs.asdict(update)
+    del fields["version"]
+    return DraftContent(**fields)
+
+
+async def _locked(tx: Tx, draft_id: UUID, organizer: Address) -> Row:
+    draft = await store.lock_draft(tx, draft_id, organizer)
+    if draft is not None and draft["event_id"] is None:
+        return draft
+    await owned(tx, draft_id, organizer)
+    raise AlreadyPublished
+
+
+def _check_version(current: int, version: int | None, if_match: str | None) -> None:
+    if version is None and if_match is None:
+        raise invalid_field("version", "say which version you changed, here or in If-Match")
+    tags = None if if_match is None else [tag.strip() for tag in if_match.split(",")]
+    tag_holds = tags is None or "*" in tags or f'"{version_tag(current)}"' in tags
+    if not tag_holds or (version is not None and version != current):
+        raise StaleVersion(None, version=current)
+
+
+def _published(row: Row) -> Published:
+    return Published(
+        id=row["id"],
+        public_id=row["public_id"],
+        chain_id=row["chain_id"],
+        ticket_contract=Address(row["ticket_contract"]),
+        blockchain_id=int(row["blockchain_id"]),
+        organizer=Address(row["organizer"]),
+        name=row["name"],
+        starts_at=row["starts_at"],
+        ends_at=row["ends_at"],
+        cancelled=row["cancelled"],
+    )

@@ -1,0 +1,192 @@
+"""All SQL of events and drafts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from echain.events.types import Document
+from echain.infra.database import Connection, Database, Row, Tx
+from echain.kernel.evm import Address, Hash32
+
+TIERS: Final = """(
+    SELECT json_agg(json_build_array(
+               tier_id, price_wei::text, supply, sold,
+               to_char(sale_starts_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+               to_char(sale_ends_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+               max_per_purchase, max_per_wallet) ORDER BY tier_id)::text
+      FROM tiers
+     WHERE tiers.chain_id = event.chain_id AND tiers.ticket_contract = event.ticket_contract
+) AS tiers"""
+"""An event's tiers as a JSON array of arrays, null when it has none; `resource.TierRow` reads it."""
+
+PUBLISHED: Final = f"""
+    event.id, event.public_id, event.chain_id, event.organizer, event.content::text AS content,
+    event.created_at, NULL::timestamptz AS updated_at, NULL::integer AS version, event.metadata_hash,
+    event.ticket_contract, event.blockchain_id::text AS blockchain_id, event.name, event.metadata_uri,
+    event.ticket_price_wei::text AS ticket_price, event.max_tickets, event.sold_tickets,
+    event.starts_at, event.ends_at, event.fee_bps, event.gift_policy, event.max_gifts,
+    event.gifts_to_contracts, event.resale_cap_bps, event.royalty_bps, event.cancelled,
+    event.transaction_hash, {TIERS}"""
+
+DRAFT: Final = """
+    draft.id, draft.id, draft.chain_id, draft.organizer, draft.content::text,
+    draft.created_at, draft.updated_at, draft.version, draft.metadata_hash,
+    NULL::bytea, NULL::text, NULL::text, NULL::text,
+    NULL::text, NULL::bigint, NULL::bigint,
+    NULL::timestamptz, NULL::timestamptz, NULL::integer, NULL::text, NULL::integer,
+    NULL::boolean, NULL::integer, NULL::integer, NULL::boolean,
+    NULL::bytea, NULL::text"""
+"""The columns of PUBLISHED for a draft; ``version`` tells which it is."""
+
+_EVENT: Final = f"""
+    SELECT {PUBLISHED} FROM published_events AS event WHERE event.id = event_key($1)
+    UNION ALL
+    SELECT {DRAFT} FROM event_drafts AS draft
+     WHERE draft.id = $1 AND draft.deleted_at IS NULL AND event_of_draft($1) IS NULL
+"""  # noqa: S608 - constants of this file
+
+_OFFER: Final = f"""
+    SELECT event.public_id, event.content::text AS content, event.max_tickets, event.sold_tickets,
+           event.starts_at, event.ends_at, event.cancelled, {TIERS}
+      FROM published_events AS event
+     WHERE event.id = event_key($1)
+"""  # noqa: S608 - constants of this file
+
+
+async def event(database: Database | Connection, event_id: UUID) -> Row | None:
+    """Return an event by either of its ids, or a draft, with the columns of PUBLISHED."""
+    return await database.fetchrow(_EVENT, event_id)
+
+
+async def offer(database: Database | Connection, event_id: UUID) -> Row | None:
+    """Return what a published event sells."""
+    return await database.fetchrow(_OFFER, event_id)
+
+
+async def published(database: Database | Connection, event_id: UUID) -> Row | None:
+    """Return which published event an id of either kind means."""
+    return await database.fetchrow(
+        """
+        SELECT id, public_id, chain_id, ticket_contract, blockchain_id, organizer, name, starts_at, ends_at,
+               cancelled
+          FROM published_events
+         WHERE id = event_key($1)
+        """,
+        event_id,
+    )
+
+
+async def insert_draft(
+    tx: Tx, draft_id: UUID, organizer: Address, *, chain_id: int, content: Mapping[str, Any], now: datetime
+) -> None:
+    """Keep a new draft, version 1."""
+    await tx.execute(
+        """
+        INSERT INTO event_drafts (id, organizer, chain_id, content, created_at, updated_at)
+        VALUES ($1, $2, $3, $4, $5, $5)
+        """,
+        draft_id,
+        organizer,
+        chain_id,
+        content,
+        now,
+    )
+
+
+async def lock_draft(tx: Tx, draft_id: UUID, organizer: Address) -> Row | None:
+    """Return an organizer's draft, locked until the transaction ends, and the event that it became."""
+    return await tx.fetchrow(
+        """
+        SELECT id, chain_id, content::text AS content, version, metadata_hash, created_at,
+               event_of_draft(id) AS event_id
+          FROM event_drafts
+         WHERE id = $1 AND organizer = $2 AND deleted_at IS NULL
+           FOR UPDATE
+        """,
+        draft_id,
+        organizer,
+    )
+
+
+async def replace_draft(
+    tx: Tx, draft_id: UUID, *, chain_id: int, content: Mapping[str, Any], version: int, now: datetime
+) -> None:
+    """Write the new content and version of a locked draft; no document stands for it yet."""
+    await tx.execute(
+        """
+        UPDATE event_drafts
+           SET chain_id = $2, content = $3, version = $4, updated_at = $5, metadata_hash = NULL
+         WHERE id = $1
+        """,
+        draft_id,
+        chain_id,
+        content,
+        version,
+        now,
+    )
+
+
+async def delete_draft(tx: Tx, draft_id: UUID, now: datetime) -> None:
+    """Hide a locked draft; its row stays."""
+    await tx.execute("UPDATE event_drafts SET deleted_at = $2, updated_at = $2 WHERE id = $1", draft_id, now)
+
+
+async def keep_document(
+    tx: Tx, draft_id: UUID, organizer: Address, *, chain_id: int, document: Document, now: datetime
+) -> None:
+    """Keep a locked draft's document and note its hash in the draft."""
+    await tx.execute(
+        """
+        WITH kept AS (
+            INSERT INTO metadata_documents (hash, body, draft_id, organizer, chain_id, content, created_at)
+            SELECT $3, $4, id, $2, $5, content, $6 FROM event_drafts WHERE id = $1
+            ON CONFLICT (hash) DO NOTHING
+        )
+        UPDATE event_drafts SET metadata_hash = $3 WHERE id = $1
+        """,
+        draft_id,
+        organizer,
+        document.hash,
+        document.body,
+        chain_id,
+        now,
+    )
+
+
+async def document(database: Database, metadata_hash: Hash32) -> bytes | None:
+    """Return a metadata document byte for byte."""
+    return await database.fetchval("SELECT body FROM metadata_documents WHERE hash = $1", metadata_hash)
+
+
+async def register(
+    tx: Tx, chain_id: int, ticket_contract: Address, address: Address, now: datetime
+) -> tuple[datetime, bool]:
+    """Note that somebody will come; return when they first said so, and whether that was now."""
+    written = await tx.fetchval(
+        """
+        INSERT INTO event_registrations (chain_id, ticket_contract, address, registered_at)
+        VALUES ($1, $2, $3, $4)
+        ON CONFLICT DO NOTHING
+        RETURNING registered_at
+        """,
+        chain_id,
+        ticket_contract,
+        address,
+        now,
+    )
+    if written is not None:
+        return written, True
+    first: datetime | None = await tx.fetchval(
+        """
+        SELECT registered_at FROM event_registrations
+         WHERE chain_id = $1 AND ticket_contract = $2 AND address = $3
+        """,
+        chain_id,
+        ticket_contract,
+        address,
+    )
+    assert first is not None, "registrations are never taken back"
+    return first, False
