@@ -79,6 +79,8 @@ _PIECES: Final = tuple(
 )
 _IPV6: Final = re.compile(r"\[([0-9A-Fa-f:.]+)\]")
 _LEAP_SECOND: Final = 60
+_FIRST: Final = datetime.min.replace(tzinfo=UTC)
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
@@ -202,8 +204,7 @@ def instant(text: str) -> datetime:
     try:
         return whole + timedelta(seconds=int(leap)) - _offset(offset)
     except OverflowError:
-        edge = datetime.max if whole.year == MAXYEAR else datetime.min
-        return edge.replace(tzinfo=UTC)
+        return _LAST if whole.year == MAXYEAR else _FIRST
 
 
 def _offset(text: str) -> timedelta:
