@@ -154,7 +154,7 @@ async def _judged(
             now=now,
         )
     except asyncpg.UniqueViolationError as error:
-        if error.constraint_name not in _SAME_SCAN:
+        if getattr(error, "constraint_name", None) not in _SAME_SCAN:
             raise
         row = await _repeated(connection, kept_id, showing)
         return await _answer(connection, tally, row, scan_id or kept_id, row["admission_id"])

@@ -62,9 +62,12 @@ async def due_check_ins(
         """
         SELECT admissions.id, admissions.chain_id, admissions.token_id, admissions.admitted_at,
                admissions.check_in_attempts, admissions.check_in_job, events.blockchain_id,
-               tickets.state AS ticket_state, poaps.block_number AS poap_block,
+               tickets.state AS ticket_state, poaps.block_number AS poap_block, job.status AS job_status,
+               coalesce(chain_cursors.finalized_number, -1) AS final_block,
                gate_keys.gate IS NOT NULL AS gate_key_enabled
           FROM admissions
+          LEFT JOIN chain_cursors USING (chain_id)
+          LEFT JOIN chain_transactions AS job ON job.id = admissions.check_in_job
           LEFT JOIN events USING (chain_id, ticket_contract)
           LEFT JOIN tickets USING (chain_id, ticket_contract, token_id)
           LEFT JOIN poaps

@@ -290,7 +290,7 @@ async def poaps(connection: Connection, sought: PoapFilter) -> Page[Poap]:
         EventNotFound: there is no such published event.
     """
     if sought.attendee is None and sought.event_id is None:
-        raise invalid_field("query.attendee", "say whose POAPs, or of which event (eventId)")
+        raise invalid_field("attendee", "say whose POAPs, or of which event (eventId)")
     event = None
     if sought.event_id is not None:
         event = await store.event(connection, sought.event_id)

@@ -169,12 +169,12 @@ class ScanAnswer(msgspec.Struct, frozen=True, rename="camel"):
     first_admission: FirstAdmission | None = None
 
 
-class Undone(msgspec.Struct, frozen=True, rename="camel"):
+class Undone(msgspec.Struct, frozen=True):
     """An admission that no longer stands; the ticket may be admitted again."""
 
-    admission_id: UUID
+    admission_id: UUID = msgspec.field(name="admissionId")
     token_id: int
-    undone_at: datetime
+    undone_at: datetime = msgspec.field(name="undoneAt")
 
 
 class DoorTicket(
