@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -108,7 +109,8 @@ def install(tmp_path: Path) -> Iterator[Callable[..., Installation]]:
         if installation.process is not None and installation.process.poll() is None:
             family = installation.family()
             for process in family:
-                process.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
             psutil.wait_procs(family, timeout=10)
             installation.process.wait()
 

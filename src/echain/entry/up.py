@@ -139,13 +139,15 @@ async def running(config: Config, *, logs: Path | None = None) -> AsyncGenerator
         parts = Parts(config)
         config = parts.start()
         try:
-            deployed = await _prepared(config)
+            assert config.database_url is not None, "parts.start() names one"
+            await migrate(config.database_url)
             environment = _environment(config)
             roles = [Role(name, environment, logs) for name in ROLES]
             async with _supervised(parts, roles):
-                platform = Platform(base_url=_base_url(config), config=config, deployments=deployed)
-                await _until_ready(platform.base_url)
-                yield platform
+                # While the roles start; they wait for contracts that do not stand yet.
+                deployed = await _deployed(config)
+                await _until_ready(_base_url(config))
+                yield Platform(base_url=_base_url(config), config=config, deployments=deployed)
         finally:
             parts.stop()
 
@@ -181,10 +183,7 @@ async def _serve(config: Config, stop: asyncio.Event, began: float) -> None:
         await stop.wait()
 
 
-async def _prepared(config: Config) -> dict[int, Deployment]:
-    if config.database_url is None:
-        raise NotReady("there is no database")
-    await migrate(config.database_url)
+async def _deployed(config: Config) -> dict[int, Deployment]:
     if not config.devnet:
         return {}
     return {chain.chain_id: await deploy(config, chain.chain_id) for chain in config.chains}

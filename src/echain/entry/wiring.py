@@ -25,6 +25,7 @@ from echain.entry.deployment import platform_key
 from echain.events import rest as events_rest
 from echain.events.intents import ChainAccess, Intents
 from echain.infra.config import Config, ConfigError
+from echain.kernel.evm import Address
 from echain.kernel.time import utc_now
 
 Authenticate = Callable[[Mapping[str, str], Mapping[str, str]], Awaitable[Caller | None]]
@@ -40,7 +41,7 @@ def application_of(
     """Return the ASGI application with every slice's endpoints."""
     users = accounts.authenticator(parts.database, utc_now)
     gates = admission.gate_authenticator(parts.database, utc_now)
-    intents = Intents(lambda: _chain_access(parts, book, fees))
+    intents = _intents(parts, book, fees)
     endpoints: list[Endpoint] = [
         *accounts_rest.endpoints(
             parts.database,
@@ -91,12 +92,14 @@ def either(*authenticators: Authenticate) -> Authenticate:
     return authenticate
 
 
-def _chain_access(parts: Services, book: AddressBook, fees: Mapping[int, Fees]) -> dict[int, ChainAccess]:
-    return {
-        chain_id: ChainAccess(parts.rpcs[chain_id], fees[chain_id], deployment.factory)
-        for chain_id, deployment in book.deployments.items()
-        if chain_id in fees
-    }
+def _intents(parts: Services, book: AddressBook, fees: Mapping[int, Fees]) -> Intents:
+    async def factory(chain_id: int) -> Address | None:
+        deployment = book.deployments.get(chain_id)
+        return None if deployment is None else deployment.factory
+
+    return Intents(
+        {chain_id: ChainAccess(parts.rpcs[chain_id], quote) for chain_id, quote in fees.items()}, factory
+    )
 
 
 def _relays(config: Config, parts: Services, fees: Mapping[int, Fees]) -> dict[int, admission.Relay]:
