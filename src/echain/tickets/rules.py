@@ -34,8 +34,8 @@ from echain.tickets.types import (
 )
 
 FIRST_TICKET_GAS: Final = 150_000
-"""`contracts/test/Gas.t.sol` holds a purchase of one ticket to 120,000; counting for a wallet limit adds a new
-storage slot (22,100)."""
+"""`contracts/test/Gas.t.sol` holds a purchase of one ticket to 120,000; counting for a wallet limit adds
+a new storage slot (22,100)."""
 
 MORE_TICKET_GAS: Final = 45_000
 """The same test holds a purchase of ten to 500,000: at most 42,300 for each ticket after the first."""
@@ -105,7 +105,7 @@ def check_purchase(
 
 
 def is_listed(recipient: Address, proof: Sequence[bytes], root: bytes) -> bool:
-    """Return whether a Merkle proof leads from a recipient to the root, as `TicketSales._checkAllowList` does."""
+    """Return whether a Merkle proof leads from a recipient to the root, as the ticket contract checks it."""
     node = keccak(keccak(bytes(12) + recipient))
     for sibling in proof:
         node = keccak(min(node, sibling) + max(node, sibling))
