@@ -107,6 +107,8 @@ async def test_a_body_that_cannot_be_read_is_malformed(client: Client, body: byt
         (with_field("tiers", '[{"priceWei":"-1","supply":1}]'), "tiers[0].priceWei"),
         (with_field("tiers", f'[{{"priceWei":"1","supply":{2**64}}}]'), "tiers[0].supply"),
         (with_field("tiers", '[{"priceWei":"1","supply":1.5}]'), "tiers[0].supply"),
+        (with_field("tiers", '[{"priceWei":"1","supply":1e300}]'), "tiers[0].supply"),
+        (with_field("tiers", '[{"priceWei":"1","supply":9007199254740993.0}]'), "tiers[0].supply"),
         (with_field("tiers", '[{"priceWei":"1","supply":true}]'), "tiers[0].supply"),
         (with_field("tiers", '[{"priceWei":"1","supply":1,"supply":2}]'), "supply"),
         (with_field("tiers", '[{"priceWei":"1","supply":1,"free":true}]'), "tiers[0].free"),

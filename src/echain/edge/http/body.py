@@ -28,6 +28,8 @@ BODY_SECONDS = 10.0
 """How long a body may take to arrive, from its headers on."""
 MAX_DEPTH = 32
 MAX_FIELD_ERRORS = 20
+EXACT_FLOATS = 1 << 53
+"""From here on a float stands for several integers, or is far beyond what a column holds."""
 
 _JSON_TYPE = re.compile(rb'application/(?:[a-z0-9.-]+\+)?json\s*(?:;\s*charset="?utf-8"?\s*)?', re.IGNORECASE)
 _STRINGS = re.compile(rb'"((?:[^"\\]|\\.)*)"(\s*:)?', re.DOTALL)
@@ -212,8 +214,8 @@ def _check_duplicates(body: bytes) -> None:
 
 
 def _whole_numbers(value: Any) -> Any:
-    """Return a JSON value with integers in place of the floats that equal them."""
-    if isinstance(value, float) and value.is_integer():
+    """Return a JSON value with integers in place of the floats that equal them, where floats are exact."""
+    if isinstance(value, float) and abs(value) < EXACT_FLOATS and value.is_integer():
         return int(value)
     if isinstance(value, list):
         return [_whole_numbers(item) for item in value]
