@@ -21,6 +21,7 @@ from echain.kernel.errors import EchainError, Invalid
 VALID = {"title": "a", "tiers": [{"priceWei": "1", "supply": 1}], "startsAt": "2026-12-01T20:00:00Z"}
 USER = {"authorization": "Bearer user"}
 JSON = {"content-type": "application/json"}
+JSON_BYTES = {b"content-type": b"application/json"}
 
 
 @pytest.fixture
@@ -107,8 +108,6 @@ async def test_a_body_that_cannot_be_read_is_malformed(client: Client, body: byt
         (with_field("tiers", '[{"priceWei":"-1","supply":1}]'), "tiers[0].priceWei"),
         (with_field("tiers", f'[{{"priceWei":"1","supply":{2**64}}}]'), "tiers[0].supply"),
         (with_field("tiers", '[{"priceWei":"1","supply":1.5}]'), "tiers[0].supply"),
-        (with_field("tiers", '[{"priceWei":"1","supply":1e300}]'), "tiers[0].supply"),
-        (with_field("tiers", '[{"priceWei":"1","supply":9007199254740993.0}]'), "tiers[0].supply"),
         (with_field("tiers", '[{"priceWei":"1","supply":true}]'), "tiers[0].supply"),
         (with_field("tiers", '[{"priceWei":"1","supply":1,"supply":2}]'), "supply"),
         (with_field("tiers", '[{"priceWei":"1","supply":1,"free":true}]'), "tiers[0].free"),
@@ -121,6 +120,22 @@ async def test_a_wrong_field_is_named_with_its_reason(client: Client, body: byte
     assert answer.error["code"] == "request.invalid"
     assert path in answer.fields
     assert all(answer.fields.values())
+
+
+class Amount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    count: int
+
+
+@pytest.mark.parametrize(("text", "count"), [("7.0", 7), ("1.2e3", 1200), ("9007199254740991.0", 2**53 - 1)])
+def test_an_integer_may_be_written_as_the_float_that_equals_it(text: str, count: int):
+    assert Body(Amount).decode(b'{"count":%b}' % text.encode(), JSON_BYTES) == Amount(count)
+
+
+@pytest.mark.parametrize("text", ["9007199254740993.0", "1e300", "-1e19", "1.5"])
+def test_a_float_that_stands_for_no_one_integer_is_no_integer(text: str):
+    with pytest.raises(Invalid) as refusal:
+        Body(Amount).decode(b'{"count":%b}' % text.encode(), JSON_BYTES)
+    assert refusal.value.details["fields"] == [{"path": "count", "reason": "Expected `int`, got `float`"}]
 
 
 async def test_all_wrong_fields_are_named_at_once(client: Client):
