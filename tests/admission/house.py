@@ -15,6 +15,7 @@ from echain.accounts import service as accounts
 from echain.admission import codes, rest, service
 from echain.admission.codes import CodeKey
 from echain.edge.http import Application, Caller, StoredIdempotency, application
+from echain.events.intents import Intents
 from echain.infra.database import Database
 from echain.kernel.evm import Address, to_hex
 from echain.kernel.ids import derived_id
@@ -96,7 +97,7 @@ class House:
         app = application(
             [
                 *accounts_rest.endpoints(pool, users, public_url=PUBLIC_URL, chain_ids=[CHAIN_ID]),
-                *rest.endpoints(pool, code_key=CODE_KEY, relays={}),
+                *rest.endpoints(pool, Intents({}, self._no_factory), code_key=CODE_KEY, relays={}),
             ],
             authenticate=authenticate,
             clock=self.clock,
@@ -105,6 +106,9 @@ class House:
             version="1",
         )
         return Process(app, users)
+
+    async def _no_factory(self, _chain_id: int) -> None:
+        """Nothing is deployed here; `test_poap.py` has a chain."""
 
     async def person(self) -> Person:
         """Sign somebody new in."""

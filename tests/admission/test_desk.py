@@ -79,7 +79,7 @@ async def test_a_stranger_checks_nobody_in(house: House) -> None:
 async def test_a_name_that_is_no_tickets_is_not_found(house: House, ticket: str) -> None:
     ada = await house.person()
     answer = await ada.client("GET", f"/api/v1/tickets/{ticket}/qr")
-    assert (answer.status, answer.error["code"]) == (404, "admission.ticket_not_found")
+    assert (answer.status, answer.error["code"]) == (404, "tickets.not_found")
 
 
 async def test_a_gate_looks_tickets_up_by_number_and_by_holder(house: House) -> None:
@@ -187,7 +187,7 @@ async def test_poaps_are_asked_for_by_somebody_or_some_event_that_there_is(house
     answer = await anyone("GET", "/api/v1/poaps")
     assert (answer.status, list(answer.fields)) == (422, ["attendee"])
     answer = await anyone("GET", f"/api/v1/poaps?eventId={derived_id(1)}")
-    assert (answer.status, answer.error["code"]) == (404, "admission.event_not_found")
+    assert (answer.status, answer.error["code"]) == (404, "events.not_found")
     spelled = checksum(Address(b"\xab" * 20))
     assert (await anyone("GET", f"/api/v1/poaps?attendee={spelled}")).status == 200
     answer = await anyone("GET", f"/api/v1/poaps?attendee=0x{spelled[2:].swapcase()}")

@@ -22,25 +22,17 @@ from echain.admission.types import (
     ScanAnswer,
     ScannedTicket,
     ScanReused,
-    TicketNotFound,
     Verdict,
 )
 from echain.infra.database import Connection, Row
 from echain.kernel.evm import Address, checksum
 from echain.kernel.ids import derived_id, uuid7
+from echain.tickets.types import TicketKey, TicketNotFound
 
 COUNT_SECONDS: Final = 1.0
 _COUNTED_EVENTS: Final = 10_000
 _SAME_SCAN: Final = frozenset({"scans_pkey", "admissions_scan_id_key"})
 """The constraints at which a second delivery of one scan stops, whichever it meets first."""
-
-
-class TicketName(msgspec.Struct, frozen=True):
-    """A ticket on its chain."""
-
-    chain_id: int
-    ticket_contract: Address
-    token_id: int
 
 
 class Tally:
@@ -107,7 +99,7 @@ async def check_in(
     connection: Connection,
     tally: Tally,
     operator: Operator,
-    ticket: TicketName,
+    ticket: TicketKey,
     *,
     scan_id: UUID | None,
     now: datetime,
@@ -127,7 +119,7 @@ class _Showing(msgspec.Struct, frozen=True):
 
     claim: codes.Claim | None = None
     refusal: Verdict | None = None
-    ticket: TicketName | None = None
+    ticket: TicketKey | None = None
     code_hash: bytes | None = None
 
 
@@ -177,7 +169,7 @@ def _kept_id(operator: Operator, scan_id: UUID | None) -> UUID:
     return derived_id(chooser, scan_id.bytes)
 
 
-def _triple(ticket: TicketName | None) -> tuple[int, Address, int] | None:
+def _triple(ticket: TicketKey | None) -> tuple[int, Address, int] | None:
     return None if ticket is None else (ticket.chain_id, ticket.ticket_contract, ticket.token_id)
 
 

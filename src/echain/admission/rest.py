@@ -14,7 +14,6 @@ from echain.admission.types import (
     AdmissionNotFound,
     CheckInContent,
     DoorTicket,
-    EventNotFound,
     Gate,
     GateContent,
     GateFilter,
@@ -31,8 +30,6 @@ from echain.admission.types import (
     ScanContent,
     ScanReused,
     TicketCode,
-    TicketNotFound,
-    TicketPath,
     TicketSpent,
     UndoContent,
     Undone,
@@ -41,9 +38,12 @@ from echain.admission.types import (
 from echain.chain.intent import Intent
 from echain.chain.rpc import ChainUnreachable
 from echain.edge.http import Auth, Call, Caller, Endpoint, Nothing, Reply, get, post
+from echain.events.intents import Intents
+from echain.events.types import ChainNotServed, EventNotFound
 from echain.infra.database import Database
 from echain.kernel.evm import Address
 from echain.kernel.paging import Page
+from echain.tickets.types import TicketKey, TicketNotFound, TicketPath
 
 GATES: Final = "gates"
 TICKETS: Final = "tickets"
@@ -56,17 +56,19 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("echain.admissi
 
 
 def endpoints(
-    database: Database, *, code_key: CodeKey, relays: Mapping[int, service.Relay]
+    database: Database, intents: Intents, *, code_key: CodeKey, relays: Mapping[int, service.Relay]
 ) -> list[Endpoint]:
     """Return the door's routes; ``relays`` says by chain id where the platform mints POAPs itself."""
     return [
-        *_gate_endpoints(database, relays),
+        *_gate_endpoints(database, intents, relays),
         *_door_endpoints(database, code_key),
         *_holder_endpoints(database, code_key),
     ]
 
 
-def _gate_endpoints(database: Database, relays: Mapping[int, service.Relay]) -> list[Endpoint]:
+def _gate_endpoints(
+    database: Database, intents: Intents, relays: Mapping[int, service.Relay]
+) -> list[Endpoint]:
     @post(
         "/api/v1/gates",
         summary="Open a gate of an event; its secret is shown this once",
@@ -83,9 +85,9 @@ def _gate_endpoints(database: Database, relays: Mapping[int, service.Relay]) -> 
         intent = None
         try:
             intent = await service.enabling_intent(
-                database, relays.get(event["chain_id"]), event, now=call.now
+                database, intents, relays.get(event.chain_id), event, now=call.now
             )
-        except (NoRelay, ChainUnreachable) as error:
+        except (NoRelay, ChainNotServed, ChainUnreachable) as error:
             # The gate admits without the chain; its key is enabled later by POST /gates/{id}/enable.
             _log.warning("admission.intent_missing", reason=error.message)
         async with database.transaction() as tx:
@@ -126,12 +128,13 @@ def _gate_endpoints(database: Database, relays: Mapping[int, service.Relay]) -> 
         path_params=GatePath,
         answer=Intent,
         auth=Auth.USER,
-        errors=(GateNotFound, NoRelay, ChainUnreachable),
+        errors=(GateNotFound, NoRelay, ChainNotServed, ChainUnreachable),
     )
     async def enable(call: Call[GatePath, Nothing, Nothing]) -> Intent:
         async with database.connection() as connection:
             event = await service.event_of_gate(connection, call.path.id, _address(call.user))
-        return await service.enabling_intent(database, relays.get(event["chain_id"]), event, now=call.now)
+        relay = relays.get(event.chain_id)
+        return await service.enabling_intent(database, intents, relay, event, now=call.now)
 
     return [open_gate, list_gates, revoke, enable]
 
@@ -257,7 +260,7 @@ def _operator(caller: Caller) -> Operator:
     return Operator(gate=caller.id) if caller.kind == "gate" else Operator(organizer=_address(caller))
 
 
-def _ticket(text: str) -> door.TicketName:
+def _ticket(text: str) -> TicketKey:
     """Return the ticket that a path names.
 
     Raises:
@@ -267,4 +270,4 @@ def _ticket(text: str) -> door.TicketName:
     if named is None:
         raise TicketNotFound
     chain_id, ticket_contract, token_id = named.groups()
-    return door.TicketName(int(chain_id), Address(bytes.fromhex(ticket_contract)), int(token_id))
+    return TicketKey(int(chain_id), Address(bytes.fromhex(ticket_contract)), int(token_id))

@@ -10,11 +10,9 @@ import msgspec
 
 from echain.admission import codes, poapstore, rules, store
 from echain.admission.authentication import GateAuthenticator, hashed, new_secret
-from echain.admission.door import TicketName
 from echain.admission.types import (
     AdmissionNotFound,
     DoorTicket,
-    EventNotFound,
     Gate,
     GateNotFound,
     GateSearch,
@@ -24,23 +22,23 @@ from echain.admission.types import (
     Poap,
     PoapFilter,
     TicketCode,
-    TicketNotFound,
     TicketSpent,
     Undone,
     UndoTooLate,
 )
 from echain.chain.contracts import contract
 from echain.chain.deploy import recorded
-from echain.chain.fees import Fees
-from echain.chain.intent import Intent, prepare
-from echain.chain.rpc import Rpc
+from echain.chain.intent import Intent
+from echain.events import service as events
+from echain.events.intents import Intents
+from echain.events.types import EventNotFound, Published
 from echain.infra.database import Connection, Database, Row, Tx
 from echain.kernel.errors import invalid_field
 from echain.kernel.evm import Address, checksum, parse_address, to_hex
 from echain.kernel.ids import uuid7
-from echain.kernel.money import Wei
 from echain.kernel.paging import Page, numbered
 from echain.kernel.time import Clock
+from echain.tickets.types import TicketKey, TicketNotFound
 
 SET_GATE_GAS: Final = 130_000
 """Measured 72k for a first term; what is not used is not paid."""
@@ -49,13 +47,11 @@ _POAP_TOKEN_BITS: Final = 128
 
 
 class Relay(msgspec.Struct, frozen=True):
-    """What it takes to check tickets in on one chain with the platform's own key.
+    """The platform's own key on one chain, which checks tickets in there.
 
     ``poap`` None: the POAP contract is where the address book says, once it is deployed.
     """
 
-    rpc: Rpc
-    fees: Fees
     sender: Address
     poap: Address | None = None
 
@@ -92,39 +88,40 @@ async def undo(tx: Tx, operator: Operator, gate_id: UUID, admission_id: UUID, *,
     return Undone(admission_id=admission_id, token_id=admission["token_id"], undone_at=undone_at)
 
 
-async def own_event(connection: Connection, event_id: UUID, organizer: Address) -> Row:
+async def own_event(connection: Connection, event_id: UUID, organizer: Address) -> Published:
     """Return the published event that ``event_id``, a draft's or its own, names.
 
     Raises:
         EventNotFound: there is none, or it is another organizer's.
     """
-    event = await store.event(connection, event_id)
-    if event is None or event["organizer"] != organizer:
+    event = await events.published(connection, event_id)
+    if event.organizer != organizer:
         raise EventNotFound
     return event
 
 
-async def enabling_intent(database: Database, relay: Relay | None, event: Row, *, now: datetime) -> Intent:
+async def enabling_intent(
+    database: Database, intents: Intents, relay: Relay | None, event: Published, *, now: datetime
+) -> Intent:
     """Return the organizer's transaction that lets the platform's key check tickets of the event in.
 
     Raises:
         NoRelay: the platform has no key on the event's chain, or no POAP contract stands there.
-        ChainUnreachable: no node quotes the chain's fees.
+        ChainNotServed, ChainUnreachable: nothing can be written there, or no node quotes the fees.
     """
-    poap = await poap_contract(database, relay, event["chain_id"])
+    poap = await poap_contract(database, relay, event.chain_id)
     if relay is None or poap is None:
         raise NoRelay
-    valid_from, valid_until = rules.gate_key_term(now=now, ends_at=event["ends_at"])
-    call = [int(event["blockchain_id"]), relay.sender, valid_from, valid_until]
-    return await prepare(
-        relay.rpc,
-        relay.fees,
-        chain_id=event["chain_id"],
-        sender=event["organizer"],
+    valid_from, valid_until = rules.gate_key_term(now=now, ends_at=event.ends_at)
+    return await intents.prepare(
+        event.chain_id,
+        sender=event.organizer,
         to=poap,
-        data=contract("Poap").encode("setGate(uint256,address,uint40,uint40)", call),
-        value_wei=Wei(0),
-        summary=f"Let the platform mint proofs of attendance for {event['name']}",
+        data=contract("Poap").encode(
+            "setGate(uint256,address,uint40,uint40)",
+            [event.blockchain_id, relay.sender, valid_from, valid_until],
+        ),
+        summary=f"Let the platform mint proofs of attendance for {event.name}",
         gas=SET_GATE_GAS,
     )
 
@@ -137,25 +134,25 @@ async def poap_contract(database: Database, relay: Relay | None, chain_id: int) 
     return None if deployment is None else deployment.poap
 
 
-async def open_gate(tx: Tx, event: Row, name: str, *, now: datetime) -> tuple[Gate, str]:
+async def open_gate(tx: Tx, event: Published, name: str, *, now: datetime) -> tuple[Gate, str]:
     """Keep a new gate of an event and return it with its secret, of which only a hash is kept."""
     gate_id, secret = uuid7(), new_secret()
     await store.insert_gate(
         tx,
         gate_id=gate_id,
-        chain_id=event["chain_id"],
-        ticket_contract=event["ticket_contract"],
-        event_tag=codes.event_tag(event["chain_id"], event["ticket_contract"]),
+        chain_id=event.chain_id,
+        ticket_contract=event.ticket_contract,
+        event_tag=codes.event_tag(event.chain_id, event.ticket_contract),
         name=name,
         secret_hash=hashed(secret),
-        organizer=event["organizer"],
+        organizer=event.organizer,
         now=now,
     )
     gate = Gate(
         id=gate_id,
-        event_id=event["public_id"],
-        chain_id=event["chain_id"],
-        ticket_contract=checksum(event["ticket_contract"]),
+        event_id=event.public_id,
+        chain_id=event.chain_id,
+        ticket_contract=checksum(event.ticket_contract),
         name=name,
         created_at=now,
         revoked_at=None,
@@ -177,23 +174,22 @@ def opened(gate: Gate, secret: str, intent: Intent | None) -> OpenedGate:
     )
 
 
-async def event_of_gate(connection: Connection, gate_id: UUID, organizer: Address) -> Row:
+async def event_of_gate(connection: Connection, gate_id: UUID, organizer: Address) -> Published:
     """Return the event of an organizer's gate.
 
     Raises:
         GateNotFound: no such gate, or it is another organizer's.
     """
     gate = await store.gate_for(connection, gate_id, Operator(organizer=organizer))
-    event = await store.event(connection, gate["event_id"]) if gate is not None else None
-    if event is None:
+    if gate is None:
         raise GateNotFound
-    return event
+    return await events.published(connection, gate["event_id"])
 
 
-async def gates(connection: Connection, event: Row) -> list[Gate]:
+async def gates(connection: Connection, event: Published) -> list[Gate]:
     """Return an event's gates, oldest first, the revoked ones too."""
-    rows = await store.gates_of(connection, event["chain_id"], event["ticket_contract"])
-    return [_gate(row, event["public_id"]) for row in rows]
+    rows = await store.gates_of(connection, event.chain_id, event.ticket_contract)
+    return [_gate(row, event.public_id) for row in rows]
 
 
 async def revoke_gate(tx: Tx, gate_id: UUID, organizer: Address, *, now: datetime) -> Gate:
@@ -258,7 +254,7 @@ async def search(
 
 
 async def ticket_code(
-    connection: Connection, key: codes.CodeKey, ticket: TicketName, holder: Address, *, now: datetime
+    connection: Connection, key: codes.CodeKey, ticket: TicketKey, holder: Address, *, now: datetime
 ) -> TicketCode:
     """Return the code that admits ``holder`` with their ticket, good for this slot of 30 s and the next.
 
@@ -293,13 +289,11 @@ async def poaps(connection: Connection, sought: PoapFilter) -> Page[Poap]:
         raise invalid_field("attendee", "say whose POAPs, or of which event (eventId)")
     event = None
     if sought.event_id is not None:
-        event = await store.event(connection, sought.event_id)
-        if event is None:
-            raise EventNotFound
+        event = await events.published(connection, sought.event_id)
     rows, total = await poapstore.poaps(
         connection,
         attendee=parse_address(sought.attendee, path="attendee") if sought.attendee else None,
-        event=(event["chain_id"], event["blockchain_id"]) if event else None,
+        event=(event.chain_id, event.blockchain_id) if event else None,
         limit=sought.per_page,
         offset=(sought.page - 1) * sought.per_page,
     )

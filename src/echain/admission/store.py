@@ -198,18 +198,6 @@ async def gate_by_secret(connection: Connection, secret_hash: bytes) -> UUID | N
     )
 
 
-async def event(connection: Connection, event_id: UUID) -> Row | None:
-    """Return a published event by its own id or by that of the draft it came from."""
-    return await connection.fetchrow(
-        """
-        SELECT public_id, chain_id, ticket_contract, blockchain_id, organizer, name, ends_at
-          FROM published_events
-         WHERE id = event_key($1)
-        """,
-        event_id,
-    )
-
-
 async def insert_gate(
     tx: Tx,
     *,

@@ -98,10 +98,6 @@ class GatePath(msgspec.Struct, frozen=True):
     id: UUID
 
 
-class TicketPath(msgspec.Struct, frozen=True):
-    id: Annotated[str, msgspec.Meta(max_length=128, description="chainId-contract-tokenId")]
-
-
 class ScanContent(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """A code as the camera read it; a gate's ``scan_id`` sent again answers the first verdict again."""
 
@@ -254,20 +250,6 @@ class NoRelay(EchainError):
 
     kind = Kind.CONFLICT
     code = "admission.no_relay"
-
-
-class EventNotFound(EchainError):
-    """There is no such published event, or it is not yours."""
-
-    kind = Kind.NOT_FOUND
-    code = "admission.event_not_found"
-
-
-class TicketNotFound(EchainError):
-    """There is no such ticket, or it is not yours."""
-
-    kind = Kind.NOT_FOUND
-    code = "admission.ticket_not_found"
 
 
 class AdmissionNotFound(EchainError):
