@@ -5,7 +5,7 @@ UV_VERSION := 0.13.8
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup toolchain demo up test check format artifacts soak bench lock clean
+.PHONY: setup toolchain demo up test check format artifacts gas soak bench lock clean
 
 setup: .venv/.ready
 
@@ -39,7 +39,7 @@ check: setup toolchain
 	node_modules/.bin/pyright
 	$(BIN)/lint-imports
 	contracts/forge fmt --check
-	contracts/forge snapshot --check
+	FORGE_SNAPSHOT_CHECK=true contracts/forge test --match-contract GasTest
 	$(BIN)/python -m contracts.artifacts --check
 
 format: setup toolchain
@@ -50,8 +50,12 @@ format: setup toolchain
 artifacts: setup toolchain
 	$(BIN)/python -m contracts.artifacts
 
+gas: toolchain
+	FORGE_SNAPSHOT_EMIT=true contracts/forge test --match-contract GasTest
+
 soak: setup toolchain
 	$(BIN)/python -m pytest -m soak
+	FOUNDRY_PROFILE=soak contracts/forge test
 
 bench: setup
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))

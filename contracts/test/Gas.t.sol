@@ -7,8 +7,8 @@ import {IPoap} from "../src/interfaces/IPoap.sol";
 import {Platform} from "./foundation/Platform.sol";
 
 /// @title What the main calls cost as transactions, with base cost and calldata
-/// @dev Each call runs as a transaction of its own (`isolate`), with cold storage; the committed `.gas-snapshot`
-/// is of these tests alone.
+/// @dev Each call runs as a transaction of its own (`isolate`), with cold storage. The figures themselves are
+/// committed in `contracts/gas/transactions.json` (`make gas`).
 /// forge-config: default.isolate = true
 contract GasTest is Platform {
     string private constant LONG_URI =
@@ -23,26 +23,26 @@ contract GasTest is Platform {
     function test_BuyingOneTicketCostsAtMost120k() public {
         vm.prank(alice);
         tickets.purchaseTickets{value: PRICE}(alice, 0, 1, noProof());
-        _costsAtMost(120_000);
+        _costsAtMost(120_000, "buy one ticket");
     }
 
     function test_BuyingOneTicketInTheShortFormCostsAtMost120k() public {
         vm.prank(alice);
         tickets.purchaseTickets{value: PRICE}(alice, 1);
-        _costsAtMost(120_000);
+        _costsAtMost(120_000, "buy one ticket, short form");
     }
 
     function test_BuyingTheFirstTicketOfAnEventCostsAtMost120k() public {
         (, EventTicket fresh) = create(params());
         vm.prank(alice);
         fresh.purchaseTickets{value: PRICE}(alice, 0, 1, noProof());
-        _costsAtMost(120_000);
+        _costsAtMost(120_000, "buy the first ticket of an event");
     }
 
     function test_BuyingTenTicketsCostsAtMost500k() public {
         vm.prank(alice);
         tickets.purchaseTickets{value: PRICE * 10}(alice, 0, 10, noProof());
-        _costsAtMost(500_000);
+        _costsAtMost(500_000, "buy ten tickets");
     }
 
     function test_CreatingAnEventCostsAtMost420k() public {
@@ -50,26 +50,26 @@ contract GasTest is Platform {
         p.metadataURI = LONG_URI;
         vm.prank(organizer);
         factory.createEvent(p);
-        _costsAtMost(420_000);
+        _costsAtMost(420_000, "create an event of two tiers");
     }
 
     function test_CreatingAnEventInTheShortFormCostsAtMost420k() public {
         vm.prank(organizer);
         factory.createEvent("Summer Night", LONG_URI, PRICE, 100, START, END);
-        _costsAtMost(420_000);
+        _costsAtMost(420_000, "create an event, short form");
     }
 
     function test_GivingATicketAway() public {
         vm.prank(carol);
         tickets.transferFrom(carol, bob, 1);
-        _costsAtMost(70_000);
+        _costsAtMost(70_000, "give a ticket away");
     }
 
     function test_CheckingATicketIn() public {
         enableGate();
         vm.prank(gate);
         poap.checkInAttendee(eventId, 1);
-        _costsAtMost(200_000);
+        _costsAtMost(200_000, "check one ticket in");
     }
 
     function test_CheckingTenTicketsInByVouchers() public {
@@ -82,24 +82,31 @@ contract GasTest is Platform {
             signatures[i] = signed(vouchers[i], "gate");
         }
         poap.checkInBatch(vouchers, signatures);
-        _costsAtMost(1_300_000);
+        _costsAtMost(1_300_000, "check ten tickets in by vouchers");
     }
 
     function test_RefundingATicket() public {
         cancel();
         vm.prank(carol);
         tickets.refund(1);
-        _costsAtMost(110_000);
+        _costsAtMost(110_000, "refund a ticket");
     }
 
     function test_Withdrawing() public {
         vm.warp(END);
         vm.prank(organizer);
         tickets.withdraw();
-        _costsAtMost(80_000);
+        _costsAtMost(80_000, "withdraw");
     }
 
-    function _costsAtMost(uint256 limit) private view {
-        vm.assertLe(vm.lastCallGas().gasTotalUsed, limit, "gas");
+    function test_EachContractFitsOnAChain() public view {
+        vm.assertLe(address(factory).code.length, 24_576);
+        vm.assertLe(address(implementation).code.length, 24_576);
+        vm.assertLe(address(poap).code.length, 24_576);
+    }
+
+    function _costsAtMost(uint256 limit, string memory what) private {
+        vm.assertLe(vm.lastCallGas().gasTotalUsed, limit, what);
+        vm.snapshotGasLastCall("transactions", what);
     }
 }

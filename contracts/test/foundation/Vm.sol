@@ -38,6 +38,7 @@ interface Vm {
     function expectCall(address callee, uint256 value, bytes calldata data, uint64 count) external;
     function recordLogs() external;
     function getRecordedLogs() external returns (Log[] memory);
+    function snapshotGasLastCall(string calldata group, string calldata name) external returns (uint256);
     function lastCallGas() external view returns (Gas memory);
 
     function assertTrue(bool condition) external pure;
