@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from tests.conftest import psql
 
 from echain.infra.database import Database, DatabaseUnavailable, connect
 from echain.infra.embedded.postgres import Postgres
-from echain.infra.migrate import migrate
+from echain.infra.migrate import head, migrate, scripts
 
 TABLES = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
 
@@ -54,3 +56,9 @@ async def test_a_table_in_use_fails_the_migration_instead_of_blocking_its_reader
 async def test_no_database_is_said_plainly() -> None:
     with pytest.raises(DatabaseUnavailable):
         await migrate("postgresql://nobody@127.0.0.1:1/none")
+
+
+def test_the_newest_revision_is_the_one_that_alembic_would_reach() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(scripts()))
+    assert ScriptDirectory.from_config(config).get_heads() == [head()]

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
-from alembic import command
-from alembic.config import Config as AlembicConfig
-from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
-from echain.infra.database import DatabaseUnavailable
+from echain.infra.database import DatabaseUnavailable, connect
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 _LOCK: Final = 0x6563_6861_696E
 """The advisory lock of whoever migrates: "echain" in ASCII."""
@@ -30,6 +28,12 @@ async def migrate(url: str, *, revision: str = "head") -> None:
     Raises:
         DatabaseUnavailable: nothing answers at ``url``.
     """
+    if await _stands_at(url, head() if revision == "head" else revision):
+        return
+    # Imported only now: for most starts there is nothing to do, and Alembic takes a second to import.
+    from sqlalchemy.ext.asyncio import create_async_engine
+    from sqlalchemy.pool import NullPool
+
     engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=partial(asyncpg.connect, url, timeout=CONNECT_SECONDS),
@@ -51,12 +55,31 @@ def scripts() -> Path:
     return installed if installed.is_dir() else package.parent.parent / "migrations"
 
 
+def head() -> str:
+    """Return the newest revision: each is named as its file, and the files sort in their order."""
+    return max(path.stem for path in (scripts() / "versions").glob("[0-9]*.py"))
+
+
+async def _stands_at(url: str, revision: str) -> bool:
+    connection = await connect(url, name="echain migrate")
+    try:
+        return await connection.fetchval("SELECT version_num FROM alembic_version") == revision
+    except asyncpg.UndefinedTableError:
+        return False
+    finally:
+        await connection.close()
+
+
 def _upgrade(connection: Connection, revision: str) -> None:
+    from alembic import command
+    from alembic.config import Config
+    from sqlalchemy import text
+
     # Session locks and settings outlive the transactions of the migrations and end with the connection.
     connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
     connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'"))
     connection.commit()
-    config = AlembicConfig()
+    config = Config()
     config.set_main_option("script_location", str(scripts()).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
