@@ -14,6 +14,7 @@ from echain.accounts import service as accounts
 from echain.admission import rest as admission_rest
 from echain.admission import service as admission
 from echain.admission.codes import CodeKey
+from echain.chain import rest as chain_rest
 from echain.chain.chains import UnknownChain, chain
 from echain.chain.fees import Fees
 from echain.chain.keys import KeyUnusable
@@ -22,11 +23,14 @@ from echain.entry import health
 from echain.entry.addressbook import AddressBook
 from echain.entry.connections import Services
 from echain.entry.deployment import platform_key
+from echain.entry.relays import relays
 from echain.events import rest as events_rest
 from echain.events.intents import ChainAccess, Intents
 from echain.infra.config import Config, ConfigError
+from echain.insights import rest as insights_rest
 from echain.kernel.evm import Address
 from echain.kernel.time import utc_now
+from echain.tickets import rest as tickets_rest
 
 Authenticate = Callable[[Mapping[str, str], Mapping[str, str]], Awaitable[Caller | None]]
 
@@ -50,9 +54,14 @@ def application_of(
             chain_ids=[one.chain_id for one in config.chains],
         ),
         *events_rest.endpoints(parts.database, parts.cache, intents, public_url=config.public_url),
+        *tickets_rest.endpoints(parts.database, intents),
         *admission_rest.endpoints(
-            parts.database, code_key=_code_key(config), relays=_relays(config, parts, fees)
+            parts.database, intents, code_key=_code_key(config), relays=_relays(config)
         ),
+        *insights_rest.endpoints(
+            parts.database, parts.rpcs, {chain_id: quote.chain for chain_id, quote in fees.items()}
+        ),
+        *chain_rest.endpoints(parts.database, parts.rpcs, fees),
         *health.endpoints(parts.database, parts.redis, parts.rpcs),
     ]
     return application(
@@ -102,17 +111,13 @@ def _intents(parts: Services, book: AddressBook, fees: Mapping[int, Fees]) -> In
     )
 
 
-def _relays(config: Config, parts: Services, fees: Mapping[int, Fees]) -> dict[int, admission.Relay]:
+def _relays(config: Config) -> dict[int, admission.Relay]:
     try:
         key = platform_key(config)
     except KeyUnusable as error:
         _log.warning("admission.no_relay", reason=error.message)
         return {}
-    configured = {one.chain_id: one.poap for one in config.chains}
-    return {
-        chain_id: admission.Relay(parts.rpcs[chain_id], quote, key.address, configured[chain_id])
-        for chain_id, quote in fees.items()
-    }
+    return relays(config, key)
 
 
 def _code_key(config: Config) -> CodeKey:

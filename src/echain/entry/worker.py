@@ -1,4 +1,4 @@
-"""The `worker` role: sends the platform's own transactions, and sweeps what has expired."""
+"""The `worker` role: has POAPs minted, sends the platform's own transactions, sweeps what has expired."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from echain.admission.jobs import CHECK_IN, CheckInSweep
 from echain.chain.chains import chain
 from echain.chain.contracts import contract
 from echain.chain.deploy import Deployment
@@ -19,6 +20,7 @@ from echain.edge.http import StoredIdempotency
 from echain.entry.addressbook import AddressBook
 from echain.entry.connections import Services, services
 from echain.entry.deployment import platform_key
+from echain.entry.relays import relays
 from echain.entry.stopping import until_stopped
 from echain.infra.config import Config
 from echain.infra.database import Database, DatabaseUnavailable
@@ -41,7 +43,8 @@ async def work(config: Config) -> None:
         parts = await services(config, stack, name="echain worker")
         book = AddressBook(config, parts.database)
         senders = [_send(config, parts, book, key, chain_id) for chain_id in parts.rpcs]
-        await until_stopped(book.keep_reading(), _sweep(parts.database), *senders)
+        check_ins = CheckInSweep(parts.database, utc_now, relays(config, key))
+        await until_stopped(book.keep_reading(), _sweep(parts.database), check_ins.run(), *senders)
 
 
 async def _send(config: Config, parts: Services, book: AddressBook, key: Key, chain_id: int) -> None:
@@ -61,7 +64,7 @@ def policy_of(config: Config, deployment: Deployment) -> Policy:
     """Return what the platform's key may do on a chain: check attendees in, and nothing else."""
     poap = contract("Poap")
     return Policy(
-        allowed=[(deployment.poap, poap.selector("checkInAttendee(uint256,uint256)"))],
+        allowed=[(deployment.poap, poap.selector(CHECK_IN))],
         cap_per_transaction_wei=Wei(config.spend_cap_per_transaction_wei),
         cap_per_hour_wei=Wei(config.spend_cap_per_hour_wei),
     )
