@@ -66,10 +66,13 @@ async def due_check_ins(
                coalesce(chain_cursors.finalized_number, -1) AS final_block,
                gate_keys.gate IS NOT NULL AS gate_key_enabled
           FROM admissions
-          LEFT JOIN chain_cursors USING (chain_id)
+          LEFT JOIN chain_cursors ON chain_cursors.chain_id = admissions.chain_id
           LEFT JOIN chain_transactions AS job ON job.id = admissions.check_in_job
-          LEFT JOIN events USING (chain_id, ticket_contract)
-          LEFT JOIN tickets USING (chain_id, ticket_contract, token_id)
+          LEFT JOIN events
+            ON events.chain_id = admissions.chain_id AND events.ticket_contract = admissions.ticket_contract
+          LEFT JOIN tickets
+            ON tickets.chain_id = admissions.chain_id AND tickets.ticket_contract = admissions.ticket_contract
+           AND tickets.token_id = admissions.token_id
           LEFT JOIN poaps
             ON poaps.chain_id = admissions.chain_id AND poaps.blockchain_id = events.blockchain_id
            AND poaps.token_id = admissions.token_id

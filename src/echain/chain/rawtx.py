@@ -9,6 +9,7 @@ import msgspec
 import rlp
 from eth_account import Account
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
+from hexbytes import HexBytes
 
 from echain.kernel.errors import invalid_field
 from echain.kernel.evm import Address, Hash32, keccak
@@ -66,7 +67,7 @@ def _typed(raw: bytes) -> tuple[int, int]:
     if raw[0] not in _TYPES:
         raise _Refused(f"transactions of type {raw[0]} are not taken")
     fields = cast("list[Any]", rlp.decode(raw[1:]))
-    TypedTransaction.from_bytes(cast("Any", raw))
+    TypedTransaction.from_bytes(HexBytes(raw))
     return int.from_bytes(fields[0], "big"), int.from_bytes(fields[1], "big")
 
 
