@@ -280,6 +280,19 @@ async def test_the_docs_page_is_served_under_a_strict_policy(client: Client, tar
     assert answer.header("referrer-policy") == "no-referrer"
 
 
+async def test_the_docs_page_needs_nothing_that_its_policy_forbids(client: Client):
+    page = (await client("GET", "/docs")).body.decode()
+    assert not re.search(r"<style|\bstyle=|\bon[a-z]+=|javascript:", page)
+    assert all("src=" in tag for tag in re.findall(r"<script[^>]*>", page))
+    linked = re.findall(r'(?:src|href)="([^"#]+)"', page)
+    assert all(target.startswith("/") for target in linked)
+    for target in set(linked):
+        assert (await client("GET", target)).status == 200, target
+    script = (await client("GET", "/docs/docs.js")).body.decode()
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|\beval\(|https?://", script)
+    assert "url(" not in (await client("GET", "/docs/docs.css")).body.decode()
+
+
 async def test_every_answer_forbids_sniffing(client: Client):
     for target in (ONE, "/nowhere", "/docs", "/api/v1/things?page=0"):
         assert (await client("GET", target)).header("x-content-type-options") == "nosniff"

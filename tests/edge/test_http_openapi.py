@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
+import msgspec
 import pytest
 from schemathesis.specs.openapi.definitions import OPENAPI_31
 from tests.edge.example import THING, example, guarded, reads, writes
@@ -72,6 +74,8 @@ def test_constraints_of_the_types_are_published(published: Any):
     tier = published["components"]["schemas"]["Tier"]
     assert tier["properties"]["priceWei"]["pattern"].startswith("^")
     assert tier["additionalProperties"] is False
+    thing = published["components"]["schemas"]["Thing"]
+    assert thing["properties"]["startsAt"] == {"type": "string", "format": "date-time"}
 
 
 @pytest.mark.parametrize(
@@ -109,6 +113,24 @@ def test_security_says_who_may_call(published: Any):
     assert paths["/api/v1/me"]["get"]["security"] == [{"user": []}]
     assert paths["/api/v1/scan"]["post"]["security"] == [{"gate": []}]
     assert paths["/api/v1/maybe"]["get"]["security"] == [{}, {"user": []}, {"gate": []}]
+
+
+def test_types_of_the_same_name_are_kept_apart():
+    def named(summary: str, inner: type) -> Any:
+        thing = msgspec.defstruct("Thing", [("value", inner)], module=summary)
+
+        @get(f"/{summary}", summary=summary, tag="t", answer=thing)
+        async def handler(_call: Call[Nothing, Nothing, Nothing]) -> None: ...
+
+        return handler
+
+    both = document([named("one", int), named("two", datetime)], title="", version="", description="")
+    kinds = [
+        schema["properties"]["value"]
+        for name, schema in both["components"]["schemas"].items()
+        if name.endswith("Thing")
+    ]
+    assert kinds == [{"type": "integer"}, {"type": "string", "format": "date-time"}]
 
 
 def test_what_is_not_listed_is_not_published(published: Any):

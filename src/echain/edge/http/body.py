@@ -20,7 +20,8 @@ from echain.edge.http.errors import (
     WrongMediaType,
     invalid_fields,
 )
-from echain.edge.http.parameters import INT64, LINE_BREAK, bare, loosely_ended, without_none
+from echain.edge.http.parameters import INT64, LINE_BREAK, loosely_ended, without_none
+from echain.edge.http.structs import bare, structs_in
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -96,7 +97,10 @@ class Body:
             field.default is not NODEFAULT or field.default_factory is not NODEFAULT
             for field in msgspec.structs.fields(struct)
         )
-        _check_strict(self._kind, set())
+        for part in structs_in(self._kind):
+            if not part.forbid_unknown_fields:
+                name = part.cls.__name__
+                raise ValueError(f"{name} is part of a body: it says forbid_unknown_fields=True")
 
     def decode(self, body: bytes, headers: Mapping[bytes, bytes]) -> msgspec.Struct:
         """Return the Struct that the body spells; an empty one counts as ``{}`` where no field is required.
@@ -148,31 +152,6 @@ class Body:
             for field, _ in zip(_wrong_fields(raw, self._struct, ""), range(MAX_FIELD_ERRORS), strict=False)
         ]
         raise invalid_fields(wrong or [_field_error(error, "")])
-
-
-def _check_strict(kind: inspect.Type, seen: set[type]) -> None:
-    """Refuse a body type that would let unknown fields pass, at any depth.
-
-    Raises:
-        ValueError: naming the Struct.
-    """
-    if isinstance(kind, inspect.StructType):
-        if kind.cls in seen:
-            return
-        seen.add(kind.cls)
-        if not kind.forbid_unknown_fields:
-            raise ValueError(f"{kind.cls.__name__} is part of a body: it says forbid_unknown_fields=True")
-        for field in kind.fields:
-            _check_strict(field.type, seen)
-    elif isinstance(kind, inspect.Metadata):
-        _check_strict(kind.type, seen)
-    elif isinstance(kind, inspect.CollectionType):
-        _check_strict(kind.item_type, seen)
-    elif isinstance(kind, inspect.DictType):
-        _check_strict(kind.value_type, seen)
-    elif isinstance(kind, inspect.UnionType):
-        for alternative in kind.types:
-            _check_strict(alternative, seen)
 
 
 def _malformed(error: Exception) -> Malformed:

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
-from msgspec import NODEFAULT
+from msgspec import NODEFAULT, inspect
 
 from echain.edge.http.answer import Raw
 from echain.edge.http.call import Auth, Call, Nothing
@@ -28,6 +28,7 @@ from echain.edge.http.errors import (
 )
 from echain.edge.http.idempotency import KEY_PATTERN, AnswerLost, ClaimLost, InProgress, KeyReused
 from echain.edge.http.parameters import without_none
+from echain.edge.http.structs import bare, structs_in
 from echain.infra.database import DatabaseUnavailable
 from echain.kernel.errors import EchainError, Invalid
 from echain.kernel.paging import PageInfo
@@ -76,11 +77,16 @@ _CLOSED_STATUSES = frozenset({404, 409, 412, 422})
 """Their codes are listed in full; the others may also carry codes of credentials and parts that are down."""
 
 
-class Meta(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """When the answer was made, the request's id, and for lists where the page stands."""
+class Meta(msgspec.Struct, frozen=True, rename="camel"):
+    """When the answer was made, and the request's id."""
 
-    timestamp: str
-    request_id: str
+    timestamp: Annotated[str, msgspec.Meta(examples=["2026-12-01T19:00:00.000Z"])]
+    request_id: Annotated[str, msgspec.Meta(examples=["5f0c1b7a9e3d2468-1"])]
+
+
+class ListMeta(Meta, frozen=True, rename="camel", omit_defaults=True):
+    """The same for a list, and where its page stands; a list that is always whole has no page."""
+
     page: PageInfo | None = None
 
 
@@ -107,12 +113,37 @@ class _Schemas:
 
     def fill(self) -> Schema:
         """Fill what was handed out; return the named schemas that it refers to."""
+        structs = list(self._structs())
         schemas, components = msgspec.json.schema_components(
-            self._types, ref_template="#/components/schemas/{name}"
+            [*self._types, *(struct.cls for struct in structs)], ref_template="#/components/schemas/{name}"
         )
-        for slot, schema in zip(self._slots, schemas, strict=True):
+        for slot, schema in zip(self._slots, schemas, strict=False):
             slot.update(schema)
+        for struct, reference in zip(structs, schemas[len(self._slots) :], strict=True):
+            properties = components[reference["$ref"].rpartition("/")[2]]["properties"]
+            for field in struct.fields:
+                _mark_moments(properties[field.encode_name], field.type)
         return components
+
+    def _structs(self) -> Iterator[inspect.StructType]:
+        seen: set[type] = set()
+        for kind in self._types:
+            yield from structs_in(inspect.type_info(kind), seen)
+
+
+def _mark_moments(schema: Schema, kind: inspect.Type) -> None:
+    """Say ``date-time`` also of moments that the type does not hold to an offset; all of ours have one."""
+    kind = bare(kind)
+    if isinstance(kind, inspect.DateTimeType):
+        schema["format"] = "date-time"
+    elif isinstance(kind, inspect.UnionType) and any(
+        isinstance(bare(each), inspect.DateTimeType) for each in kind.types
+    ):
+        for alternative in schema["anyOf"]:
+            if alternative.get("type") == "string":
+                alternative["format"] = "date-time"
+    elif isinstance(kind, inspect.CollectionType):
+        _mark_moments(schema["items"], kind.item_type)
 
 
 def openapi_endpoint(
@@ -132,7 +163,7 @@ def document(endpoints: Sequence[Endpoint], *, title: str, version: str, descrip
     """Return the OpenAPI 3.1 document of the listed endpoints."""
     listed = [endpoint for endpoint in endpoints if endpoint.listed]
     schemas = _Schemas()
-    meta, error_detail = schemas.of(Meta), schemas.of(ErrorDetail)
+    meta, error_detail, _ = schemas.of(Meta), schemas.of(ErrorDetail), schemas.of(ListMeta)
     paths: dict[str, Schema] = {}
     for endpoint in listed:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, schemas)
@@ -240,7 +271,8 @@ def _answer_schema(endpoint: Endpoint, schemas: _Schemas) -> Schema:
         data: Schema = {"anyOf": [schemas.of(alternative) for alternative in get_args(answer)]}
     else:
         data = schemas.of(answer)
-    return _envelope(success=True, part="data", schema=data, meta={"$ref": "#/components/schemas/Meta"})
+    meta = "ListMeta" if get_origin(answer) is list else "Meta"
+    return _envelope(success=True, part="data", schema=data, meta={"$ref": f"#/components/schemas/{meta}"})
 
 
 def errors_of(endpoint: Endpoint) -> tuple[type[EchainError], ...]:

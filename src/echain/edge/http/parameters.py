@@ -14,6 +14,7 @@ from msgspec import NODEFAULT, inspect
 
 from echain.edge.http.errors import FieldError, Malformed, invalid_fields
 from echain.edge.http.router import decode_escaped
+from echain.edge.http.structs import bare
 
 MAX_PARAMETERS = 100
 INT64 = 1 << 63
@@ -62,11 +63,6 @@ def without_none(annotation: Any) -> Any:
         return annotation
     rest = tuple(argument for argument in arguments if argument is not type(None))
     return reduce(or_, rest)
-
-
-def bare(kind: inspect.Type) -> inspect.Type:
-    """Return the type without what Meta adds for the schema alone."""
-    return bare(kind.type) if isinstance(kind, inspect.Metadata) else kind
 
 
 def loosely_ended(text: str, kind: inspect.Type) -> bool:
