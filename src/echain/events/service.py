@@ -45,7 +45,8 @@ _METADATA_PATH: Final = "/api/v1/metadata/"
 
 
 @cache
-def _zones() -> frozenset[str]:
+def time_zones() -> frozenset[str]:
+    """Return the names of time zones that this machine knows; reads hundreds of files the first time."""
     return frozenset(available_timezones())
 
 
@@ -290,7 +291,7 @@ async def register(tx: Tx, event_id: UUID, attendee: Address, *, now: datetime) 
 
 
 def _checked(content: DraftContent, intents: Intents, now: datetime) -> DraftContent:
-    rules.check(content, now=now, chain_ids=intents.chain_ids, zones=_zones())
+    rules.check(content, now=now, chain_ids=intents.chain_ids, zones=time_zones())
     return rules.in_utc(content)
 
 
