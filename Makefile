@@ -55,7 +55,7 @@ gas: toolchain
 
 soak: setup toolchain
 	$(BIN)/python -m pytest -m soak
-	FOUNDRY_PROFILE=soak contracts/forge test
+	FOUNDRY_PROFILE=soak contracts/forge test --fuzz-seed $$(date +%s)
 
 bench: setup
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))

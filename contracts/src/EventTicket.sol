@@ -240,6 +240,7 @@ contract EventTicket is
         return _eventName;
     }
 
+    /// @notice The same for every event.
     function symbol() public pure override returns (string memory) {
         return "TICKET";
     }
@@ -250,6 +251,7 @@ contract EventTicket is
         return metadataURI;
     }
 
+    /// @notice ERC-165, ERC-721 with metadata, ERC-2981 and ERC-4906.
     function supportsInterface(bytes4 id) public view override(ERC721, IERC165) returns (bool) {
         return id == type(IERC2981).interfaceId || id == ERC4906_ID || super.supportsInterface(id);
     }

@@ -114,6 +114,7 @@ contract Poap is IPoap, IERC5192, ERC721, EIP712 {
         revert Poap_Soulbound();
     }
 
+    /// @notice ERC-165, ERC-721 with metadata and ERC-5192.
     function supportsInterface(bytes4 id) public view override returns (bool) {
         return id == type(IERC5192).interfaceId || super.supportsInterface(id);
     }

@@ -103,26 +103,38 @@ interface IEventFactory {
     /// @notice The fee of events created from now on, at most 1_000 bps; a rise counts only after a day's notice,
     /// so that none can be slipped in before an organizer's transaction. Existing events keep theirs.
     function setFee(uint16 newFeeBps) external;
+    /// @notice Where fees go from now on, those already set aside included.
     function setTreasury(address newTreasury) external;
+    /// @notice Let everyone create events, or holders of `ORGANIZER_ROLE` only.
     function setOpenCreation(bool open) external;
 
     /// @notice Stop new events and new sales; refunds, withdrawals and transfers go on.
     function pause() external;
+    /// @notice Allow new events and new sales again.
     function unpause() external;
 
     /// @dev Called by an event's ticket contract when it is cancelled.
     function noteCancelled(uint256 eventId) external;
 
+    /// @notice An event's contract and organizer; reverts for one that does not exist.
     function getEvent(uint256 eventId) external view returns (EventInfo memory);
     /// @notice Events `offset + 1` to at most `offset + limit`, limit at most 100.
     function getEvents(uint256 offset, uint256 limit) external view returns (EventInfo[] memory);
+    /// @notice How many events there are; they are numbered from 1.
     function eventCount() external view returns (uint256);
+    /// @notice Whether a module is trusted.
     function isModule(address module) external view returns (bool);
+    /// @notice Whether an address is the ticket contract of one of this factory's events.
     function isTicketContract(address ticketContract) external view returns (bool);
+    /// @notice The contract behind every ticket contract.
     function implementation() external view returns (address);
+    /// @notice The check-in contract of new events.
     function checkIn() external view returns (address);
+    /// @notice The fee of an event created now.
     function feeBps() external view returns (uint16);
+    /// @notice Where fees go.
     function treasury() external view returns (address);
+    /// @notice Whether everyone may create events.
     function openCreation() external view returns (bool);
     /// @notice Where event `eventId` of `organizer` lives or would live.
     function predictTicketContract(address organizer, uint256 eventId) external view returns (address);

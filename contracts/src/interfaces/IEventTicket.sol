@@ -187,20 +187,35 @@ interface IEventTicket {
     /// @notice Whether `holder` holds `tokenId` and may enter with it.
     function verifyTicket(uint256 tokenId, address holder) external view returns (bool);
 
+    /// @notice A ticket as it stands; reverts for one that does not exist.
     function ticket(uint256 tokenId) external view returns (Ticket memory);
+    /// @notice A tier as it stands; reverts for one that does not exist.
     function tier(uint256 tierId) external view returns (Tier memory);
+    /// @notice How many tiers there are; they are numbered from 0.
     function tierCount() external view returns (uint256);
+    /// @notice How many tickets of a tier are left, by its supply and the event's maximum; says nothing of sale times.
     function available(uint256 tierId) external view returns (uint256);
+    /// @notice The sums of money that came in and went out.
     function escrow() external view returns (Escrow memory);
+    /// @notice The transfer and resale rules.
     function rules() external view returns (Rules memory);
+    /// @notice The event's number in the factory.
     function eventId() external view returns (uint256);
+    /// @notice Who runs the event and receives its proceeds.
     function organizer() external view returns (address);
+    /// @notice How many tickets there can be, of all tiers together.
     function maxTickets() external view returns (uint256);
+    /// @notice How many tickets there are; their ids are 1 to this number.
     function ticketsMinted() external view returns (uint256);
+    /// @notice When the event starts, in unix seconds.
     function startTime() external view returns (uint256);
+    /// @notice When the event ends, in unix seconds; from then on nothing is sold and proceeds may be withdrawn.
     function endTime() external view returns (uint256);
+    /// @notice Whether the event was cancelled.
     function cancelled() external view returns (bool);
+    /// @notice Where the event's metadata document is, which all its tickets share.
     function metadataURI() external view returns (string memory);
+    /// @notice keccak256 of the event's metadata document.
     function metadataHash() external view returns (bytes32);
     /// @notice The highest price at which the market may resell `tokenId`, pinned to the price first paid; rounds down.
     /// @return ceilingWei `type(uint256).max` when the event has no cap

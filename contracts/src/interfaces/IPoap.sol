@@ -48,10 +48,12 @@ interface IPoap {
         external
         returns (uint256 minted);
 
+    /// @notice From when until when a gate may admit; both 0 for one that was never enabled.
     function gateTerm(uint256 eventId, address gate)
         external
         view
         returns (uint40 validFrom, uint40 validUntil);
+    /// @notice Whether a ticket was checked in.
     function isCheckedIn(uint256 eventId, uint256 tokenId) external view returns (bool);
     /// @notice Whether `attendee` has a POAP of the event.
     function hasPOAP(address attendee, uint256 eventId) external view returns (bool);
