@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -53,11 +54,12 @@ def up() -> None:
 
 @commands.command()
 @click.option("--exit", "leave", is_flag=True, help="Leave after the journey, with its verdict as exit code.")
-def demo(leave: bool) -> None:
+@click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="Save the table as SVG.")
+def demo(leave: bool, picture: Path | None) -> None:
     """Run everything and play the journey of a ticket: sold, passed on, admitted, refunded."""
     from echain.entry.demo import demo as play
 
-    sys.exit(asyncio.run(play(_configured("demo"), leave=leave)))
+    sys.exit(asyncio.run(play(_configured("demo"), leave=leave, picture=picture)))
 
 
 @commands.command()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -23,7 +24,8 @@ from echain.infra.config import Config
 from echain.infra.database import Database
 from echain.kernel.evm import to_hex
 
-_RECORDING_WIDTH = 150
+_RECORDING_WIDTH = 132
+_ROOM_FOR_HASHES = 160
 
 
 async def demo(config: Config, *, leave: bool, picture: Path | None = None) -> int:
@@ -58,22 +60,23 @@ async def _shown(platform: Platform, console: Console, stop: asyncio.Event) -> b
     steps: list[Step] = []
     began = time.monotonic()
     # The nonce's cookie must come back, also to an address without a name, which the stock jar leaves out.
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as http:
-        journey = await _journey(platform, http)
-        with Live(table_of(steps), console=console, refresh_per_second=8) as live:
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with aiohttp.ClientSession(cookie_jar=jar) as http, _journey(platform, http) as journey:
+        with Live(table_of(steps, console.width), console=console, refresh_per_second=8) as live:
             async for step in journey.run():
                 steps.append(step)
-                live.update(table_of(steps))
+                live.update(table_of(steps, console.width))
                 if stop.is_set():
                     return False
-        await journey.rpc.close()
     passed = all(step.failure is None for step in steps)
+    console.print()
     color, word = ("green", "held") if passed else ("red", "failed")
     console.print(f"[{color}]{len(steps)} steps {word}[/] in {time.monotonic() - began:.1f} s")
     return passed
 
 
-async def _journey(platform: Platform, http: aiohttp.ClientSession) -> Journey:
+@asynccontextmanager
+async def _journey(platform: Platform, http: aiohttp.ClientSession) -> AsyncGenerator[Journey, None]:
     chain = platform.config.chains[0]
     database = await Database.connect(platform.database_url, size=1, name="demo")
     try:
@@ -83,18 +86,17 @@ async def _journey(platform: Platform, http: aiohttp.ClientSession) -> Journey:
         await database.close()
     if deployment is None:
         raise StepFailed("the contracts are not deployed")
-    return Journey(
-        http,
-        platform.base_url,
-        Rpc(chain.rpc_urls, chain_id=chain.chain_id),
-        chain.chain_id,
-        deployment,
-        [to_hex(one.transaction_hash) for one in placed if one.transaction_hash is not None],
-    )
+    hashes = [to_hex(one.transaction_hash) for one in placed if one.transaction_hash is not None]
+    rpc = Rpc(chain.rpc_urls, chain_id=chain.chain_id)
+    try:
+        yield Journey(http, platform.base_url, rpc, chain.chain_id, deployment, hashes)
+    finally:
+        await rpc.close()
 
 
-def table_of(steps: Sequence[Step]) -> Table:
-    """Return the journey so far: a tick, a time and the transaction hashes a step."""
+def table_of(steps: Sequence[Step], width: int) -> Table:
+    """Return the journey so far: a tick, a time and the transaction hashes a step, whole where they fit."""
+    spelled = str if width >= _ROOM_FOR_HASHES else _short
     table = Table(title="The journey of a ticket", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     table.add_column("Step", ratio=4)
@@ -104,12 +106,12 @@ def table_of(steps: Sequence[Step]) -> Table:
     for step in steps:
         mark = Text("✗", "red") if step.failure else Text("✓", "green")
         seen = Text(step.failure, "red") if step.failure else Text(step.note)
-        table.add_row(mark, step.title, f"{step.seconds:.2f} s", seen, "\n".join(map(_short, step.hashes)))
+        table.add_row(mark, step.title, f"{step.seconds:.2f} s", seen, "\n".join(map(spelled, step.hashes)))
     return table
 
 
 def _short(transaction_hash: str) -> str:
-    return f"{transaction_hash[:18]}…{transaction_hash[-6:]}"
+    return f"{transaction_hash[:10]}…{transaction_hash[-6:]}"
 
 
 def _invite(console: Console, platform: Platform) -> None:
