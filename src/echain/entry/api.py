@@ -13,12 +13,14 @@ import structlog
 import uvicorn
 import uvloop
 
+from echain.accounts import service as accounts
 from echain.edge.http.server import BoundedProtocol
 from echain.entry.addressbook import AddressBook
 from echain.entry.connections import services
 from echain.entry.wiring import application_of, fees_of
 from echain.infra.config import Config
 from echain.kernel.errors import EchainError, Kind
+from echain.kernel.time import utc_now
 
 _BACKLOG: Final = 2048
 _GRACE_SECONDS: Final = 5
@@ -64,7 +66,11 @@ async def _serve(config: Config, listening: socket.socket) -> None:
         book = AddressBook(config, parts.database)
         reading = asyncio.create_task(book.keep_reading())
         stack.callback(reading.cancel)
-        application = application_of(config, parts, book, fees_of(config, parts, stack))
+        users = accounts.authenticator(parts.database, utc_now)
+        assert config.database_url is not None, "services has checked it"
+        hearing = asyncio.create_task(users.follow(config.database_url))
+        stack.callback(hearing.cancel)
+        application = application_of(config, parts, book, fees_of(config, parts, stack), users)
         server = _Server(
             uvicorn.Config(
                 application,

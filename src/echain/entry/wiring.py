@@ -40,10 +40,13 @@ _log = structlog.get_logger(__name__)
 
 
 def application_of(
-    config: Config, parts: Services, book: AddressBook, fees: Mapping[int, Fees]
+    config: Config,
+    parts: Services,
+    book: AddressBook,
+    fees: Mapping[int, Fees],
+    users: accounts.Authenticator,
 ) -> Application:
     """Return the ASGI application with every slice's endpoints."""
-    users = accounts.authenticator(parts.database, utc_now)
     gates = admission.gate_authenticator(parts.database, utc_now)
     intents = _intents(parts, book, fees)
     endpoints: list[Endpoint] = [
