@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -79,9 +80,19 @@ class Event:
 class House:
     """The application on a database, and what the tests need of the chain's projection, written by hand."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        *,
+        intents: Intents | None = None,
+        relays: Mapping[int, service.Relay] | None = None,
+    ) -> None:
+        """Without ``intents`` and ``relays`` there is no chain to write to."""
         self.database = database
         self.clock = clock
+        self.intents = intents or Intents({}, self._no_factory)
+        self.relays = relays or {}
         self.app = self.process().app
         self._events = 0
 
@@ -97,7 +108,7 @@ class House:
         app = application(
             [
                 *accounts_rest.endpoints(pool, users, public_url=PUBLIC_URL, chain_ids=[CHAIN_ID]),
-                *rest.endpoints(pool, Intents({}, self._no_factory), code_key=CODE_KEY, relays={}),
+                *rest.endpoints(pool, self.intents, code_key=CODE_KEY, relays=self.relays),
             ],
             authenticate=authenticate,
             clock=self.clock,
@@ -108,7 +119,7 @@ class House:
         return Process(app, users)
 
     async def _no_factory(self, _chain_id: int) -> None:
-        """Nothing is deployed here; `test_poap.py` has a chain."""
+        """Nothing is deployed."""
 
     async def person(self) -> Person:
         """Sign somebody new in."""

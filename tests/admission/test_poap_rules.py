@@ -35,6 +35,7 @@ check_ins = st.builds(
     poap_block=st.none() | st.integers(0, 100),
     final_block=st.integers(-1, 100),
     gate_key_enabled=st.booleans(),
+    cancelled=st.booleans(),
     job=st.none() | st.sampled_from(JobState),
 )
 
@@ -46,6 +47,7 @@ def test_a_transaction_is_sent_only_when_the_contract_takes_it_and_none_is_open(
         assert check_in.job is not JobState.OPEN
         assert check_in.ticket_state == "valid"
         assert check_in.gate_key_enabled
+        assert not check_in.cancelled
 
 
 @given(check_ins)
@@ -70,6 +72,7 @@ def check_in(**known: object) -> CheckIn:
         "poap_block": None,
         "final_block": 10,
         "gate_key_enabled": True,
+        "cancelled": False,
         "job": None,
     }
     return CheckIn(**{**fresh, **known})  # type: ignore[arg-type]

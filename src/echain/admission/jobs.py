@@ -20,7 +20,7 @@ from echain.kernel.time import Clock
 
 CHECK_IN: Final = "checkInAttendee(uint256,uint256)"
 CHECK_IN_GAS: Final = 250_000
-"""Measured below 150k with a first POAP of its holder; what is not used is not paid."""
+"""Measured 165k for a holder's first POAP; what is not used is not paid."""
 
 BATCH: Final = 200
 _IDLE_SECONDS: Final = 0.5
@@ -94,6 +94,7 @@ def _known(row: Row) -> rules.CheckIn:
         poap_block=row["poap_block"],
         final_block=row["final_block"],
         gate_key_enabled=row["gate_key_enabled"],
+        cancelled=row["cancelled"],
         job=_JOBS[row["job_status"]] if row["job_status"] is not None else None,
     )
 

@@ -62,6 +62,7 @@ async def due_check_ins(
         """
         SELECT admissions.id, admissions.chain_id, admissions.token_id, admissions.admitted_at,
                admissions.check_in_attempts, admissions.check_in_job, events.blockchain_id,
+               coalesce(events.cancelled, FALSE) AS cancelled,
                tickets.state AS ticket_state, poaps.block_number AS poap_block, job.status AS job_status,
                coalesce(chain_cursors.finalized_number, -1) AS final_block,
                gate_keys.gate IS NOT NULL AS gate_key_enabled

@@ -51,6 +51,7 @@ class CheckIn(msgspec.Struct, frozen=True):
     poap_block: int | None
     final_block: int
     gate_key_enabled: bool
+    cancelled: bool
     job: JobState | None
 
 
@@ -89,7 +90,7 @@ def next_step(check_in: CheckIn, *, now: datetime) -> Step:
         return patience
     if check_in.job is JobState.OPEN:
         return Wait(now + _OPEN_JOB_WAIT)
-    if check_in.ticket_state != "valid" or not check_in.gate_key_enabled:
+    if check_in.cancelled or check_in.ticket_state != "valid" or not check_in.gate_key_enabled:
         return patience
     # A mined transaction without a POAP was reorged away with its block, or the projection lags by seconds.
     return Mint(now + min(_FIRST_RETRY * 2 ** min(check_in.attempts, 10), _LAST_RETRY))
