@@ -111,8 +111,7 @@ async def sign_in(tx: Tx, proof: Proof, *, browser: str | None, device: str, now
     session = store.NewSession(uuid7(), user_id, proof.address, device, now, now + rules.SESSION_LIFE)
     access, refresh = new_token(ACCESS_PREFIX), new_token(REFRESH_PREFIX)
     grant = _grant(session, access, refresh, at=now)
-    await store.insert_session(tx, session, _stored(grant))
-    await store.delete_dead_sessions(tx, user_id, before=now - _DEAD_SESSIONS_KEPT)
+    await store.insert_session(tx, session, _stored(grant), forget_before=now - _DEAD_SESSIONS_KEPT)
     return grant
 
 

@@ -154,11 +154,13 @@ async def user_of_wallet(tx: Tx, address: Address, *, new_id: UUID, now: datetim
     return row["user_id"]
 
 
-async def insert_session(tx: Tx, session: NewSession, tokens: NewTokens) -> None:
-    """Write a session with its first tokens."""
+async def insert_session(tx: Tx, session: NewSession, tokens: NewTokens, *, forget_before: datetime) -> None:
+    """Write a session with its first tokens; drop the user's that ended or expired before a moment."""
     await tx.execute(
         """
-        WITH session AS (
+        WITH dead AS (
+            DELETE FROM sessions WHERE user_id = $2 AND least(ended_at, expires_at) < $11
+        ), session AS (
             INSERT INTO sessions (id, user_id, address, device, created_at, refreshed_at, expires_at)
             VALUES ($1, $2, $3, $4, $5, $5, $6)
         ), access AS (
@@ -176,13 +178,7 @@ async def insert_session(tx: Tx, session: NewSession, tokens: NewTokens) -> None
         tokens.access_expires_at,
         tokens.refresh_hash,
         tokens.refresh_expires_at,
-    )
-
-
-async def delete_dead_sessions(tx: Tx, user_id: UUID, *, before: datetime) -> None:
-    """Drop a user's sessions that ended or expired before a moment, tokens included."""
-    await tx.execute(
-        "DELETE FROM sessions WHERE user_id = $1 AND least(ended_at, expires_at) < $2", user_id, before
+        forget_before,
     )
 
 
