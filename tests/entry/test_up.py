@@ -6,14 +6,31 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
-from tests.entry.conftest import Installation, gone
+from tests.entry.conftest import Installation, gone, plain_environment
+
+from echain.chain.keys import DEVNET_KEY
+from echain.infra.embedded.anvil import Anvil
+from echain.infra.embedded.postgres import Postgres
+from echain.infra.embedded.redis import Redis
 
 Install = Callable[..., Installation]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """One installation that several tests share; each leaves it running."""
+    home = tmp_path_factory.mktemp("running")
+    one = Installation(home, plain_environment(home, {}))
+    one.start()
+    one.until_ready()
+    eventually(lambda: healthy(one))
+    yield one
+    one.stop()
 
 
 def eventually(check: Callable[[], bool], *, seconds: float = 30) -> None:
@@ -68,10 +85,8 @@ def test_killing_it_leaves_nothing_running_and_it_starts_again(install: Install)
     eventually(lambda: healthy(one))
 
 
-def test_what_is_killed_is_started_again(install: Install) -> None:
-    one = install()
-    one.start()
-    one.until_ready()
+def test_what_is_killed_is_started_again(running: Installation) -> None:
+    one = running
     for name in ("api", "indexer", "worker"):
         victim = role(one, name)
         assert victim is not None
@@ -90,10 +105,8 @@ def restarted(one: Installation, name: str, victim: psutil.Process) -> bool:
     return any(process.name() == name and process != victim for process in direct)
 
 
-def test_a_second_one_in_the_same_home_is_refused(install: Install) -> None:
-    one = install()
-    one.start()
-    one.until_ready()
+def test_a_second_one_in_the_same_home_is_refused(running: Installation, install: Install) -> None:
+    one = running
     other = install("two", ECHAIN_HOME=one.environment["ECHAIN_HOME"])
     other.start()
     assert other.process is not None
@@ -102,10 +115,8 @@ def test_a_second_one_in_the_same_home_is_refused(install: Install) -> None:
     assert one.get("/health/ready")[0] == 200
 
 
-def test_a_taken_port_is_said_plainly(install: Install) -> None:
-    one = install()
-    one.start()
-    one.until_ready()
+def test_a_taken_port_is_said_plainly(running: Installation, install: Install) -> None:
+    one = running
     other = install("two", ECHAIN_PORT=one.environment["ECHAIN_PORT"])
     other.start()
     assert other.process is not None
@@ -153,7 +164,7 @@ def test_the_configuration_is_shown_without_secrets(install: Install) -> None:
 
 
 def test_a_dead_part_degrades_the_answer_within_a_second(
-    install: Install, own_postgres: Any, own_redis: Any, anvil: Any
+    install: Install, own_postgres: Postgres, own_redis: Redis, anvil: Anvil
 ) -> None:
     one = install(
         command=(*Installation.command[:-1], "api"),
@@ -193,9 +204,8 @@ def status_of(one: Installation, name: str) -> tuple[str, str]:
     return body["data"]["status"], (part[0] if isinstance(part, list) else part)["status"]
 
 
-@pytest.mark.parametrize("hung", ["database", "redis"])
 def test_a_part_that_hangs_degrades_the_answer_within_a_second(
-    install: Install, own_postgres: Any, own_redis: Any, anvil: Any, hung: str
+    install: Install, own_postgres: Postgres, own_redis: Redis, anvil: Anvil
 ) -> None:
     one = install(
         command=(*Installation.command[:-1], "api"),
@@ -206,25 +216,26 @@ def test_a_part_that_hangs_degrades_the_answer_within_a_second(
     )
     one.start()
     one.until_ready()
-    assert one.get("/api/health")[1]["data"][hung]["status"] == "ok"
-    part = own_postgres if hung == "database" else own_redis
-    root = psutil.Process(part._process.pid)
-    held = [root, *root.children(recursive=True)]
-    for process in held:
-        process.suspend()
-    try:
-        assert status_of(one, hung) == ("degraded", "down")
-        assert status_of(one, hung) == ("degraded", "down")
-    finally:
+    for hung, part in (("database", own_postgres), ("redis", own_redis)):
+        assert part._process is not None
+        root = psutil.Process(part._process.pid)
+        held = [root, *root.children(recursive=True)]
         for process in held:
-            process.resume()
-    eventually(lambda: status_of(one, hung)[1] == "ok", seconds=15)
+            process.suspend()
+        try:
+            assert status_of(one, hung) == ("degraded", "down")
+            assert status_of(one, hung) == ("degraded", "down")
+        finally:
+            for process in held:
+                process.resume()
+        eventually(lambda hung=hung: status_of(one, hung)[1] == "ok", seconds=15)
 
 
-def test_logs_are_json_lines_when_nobody_watches(install: Install) -> None:
-    one = install()
-    one.start()
-    one.until_ready()
-    one.stop()
-    lines = [json.loads(line) for line in one.log.read_text().splitlines()]
-    assert {line["role"] for line in lines} >= {"up", "api"}
+def test_logs_are_json_lines_without_secrets_when_nobody_watches(running: Installation) -> None:
+    text = running.log.read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert {line["role"] for line in lines} >= {"up", "api", "indexer", "worker"}
+    code_key = (Path(running.environment["ECHAIN_HOME"]) / "code.key").read_text().strip()
+    assert len(code_key) == 64
+    assert code_key not in text
+    assert DEVNET_KEY.reveal() not in text

@@ -67,7 +67,9 @@ def configure(*, json: bool, level: str, role: str, stream: TextIO | None = None
         )
     )
     logging.root.handlers[:] = [handler]
-    logging.root.setLevel(max(logging.getLevelNamesMapping()[level.upper()], logging.INFO))
+    # Libraries tell at INFO what concerns their own makers.
+    own = logging.getLevelNamesMapping()[level.upper()]
+    logging.root.setLevel(logging.INFO if own <= logging.DEBUG else max(own, logging.WARNING))
 
 
 def redact(_logger: object, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
