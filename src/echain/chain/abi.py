@@ -52,7 +52,9 @@ class EventAbi:
         Integers are ints, addresses 20 bytes, ``bytesN`` bytes, ``string`` storable text, arrays and structs
         tuples.
         """
-        if all(self._fits(log) for log in logs):
+        if {len(log.topics) for log in logs} == {self._topics} and (
+            self._head_bytes == 0 or min([len(log.data) for log in logs]) >= self._head_bytes
+        ):
             try:
                 return self._rows(logs)
             except _Malformed:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Final
@@ -21,20 +20,15 @@ from echain.chain.headers import ChainMoved, linked
 from echain.chain.heads import Heads
 from echain.chain.ingest import Forked, GapBefore, Outcome, Projection, ingest, register
 from echain.chain.logs import LogSource
-from echain.chain.rpc import ChainUnreachable, Rpc, RpcRefused
+from echain.chain.ranges import NEAR, Ranges
+from echain.chain.rpc import Rpc
 from echain.chain.span import Span
 from echain.chain.store import Cursor
-from echain.chain.types import Block, Contract, Log, Projector, Segment
+from echain.chain.types import Block, Contract, Projector, Segment
 from echain.infra.database import Connection, Database
 from echain.kernel.errors import EchainError, Kind
 from echain.kernel.evm import Address
 from echain.kernel.time import Clock, utc_now
-
-CONCURRENT: Final = 4
-"""Ranges that are read at a time."""
-
-NEAR: Final = 64
-"""Blocks in one segment that is read by hash."""
 
 _STANDBY_SECONDS: Final = 0.5
 _SHORTEST_WAIT_SECONDS: Final = 0.1
@@ -89,16 +83,6 @@ class Progress(msgspec.Struct, frozen=True):
         return self.seconds / done * (self.target - self.reached) if done > 0 else None
 
 
-class _Range(msgspec.Struct, frozen=True):
-    """A range on its way: its place and the contracts that its query knew of."""
-
-    first: int
-    last: int
-    by_range: bool
-    kinds: dict[Address, str]
-    task: asyncio.Task[tuple[list[Block], list[Log]]]
-
-
 class Follower:
     """Keeps one chain's projections at the head of its node."""
 
@@ -121,7 +105,7 @@ class Follower:
         self._on_progress = on_progress
         self._source = LogSource(rpc, self._projection, blooms=chain.blooms)
         self._kinds: dict[Address, str] = {}
-        self._span = Span(chain.max_log_span)
+        self._ranges = Ranges(rpc, self._source, self._projection, Span(chain.max_log_span))
         self._cursor = Cursor(chain.chain_id, chain.from_block, chain.from_block - 1, None, -1)
 
     async def run(self) -> None:
@@ -319,69 +303,17 @@ class Follower:
 
     async def _backfill(self, head: Block) -> None:
         """Ingest up to a far head: ranges up to finality, then by hash; one transaction each, in order."""
-        began, start, logs_seen = time.monotonic(), self._cursor.block_number + 1, 0
+        began, start, logs = time.monotonic(), self._cursor.block_number + 1, 0
         async with self._database.connection() as connection:
             await store.note_head(connection, self._chain.chain_id, head.number)
-        window: deque[_Range] = deque()
-        try:
+        final = self._final(head)
+        async with aclosing(self._ranges.upto(head.number, final)) as ranges:
             while self._cursor.block_number < head.number:
-                self._read_ahead(window, head)
-                logs_seen += await self._take_range(window, head)
+                read = await ranges.take(self._cursor.block_number + 1, self._kinds)
+                if read is None:
+                    continue
+                await self._commit(Segment(read.blocks, read.logs, final), read.kinds)
+                logs += len(read.logs)
                 if self._on_progress is not None:
                     seconds = time.monotonic() - began
-                    self._on_progress(
-                        Progress(start, self._cursor.block_number, head.number, logs_seen, seconds)
-                    )
-        finally:
-            await _drop(window)
-
-    def _read_ahead(self, window: deque[_Range], head: Block) -> None:
-        """Keep `CONCURRENT` ranges on their way."""
-        first = window[-1].last + 1 if window else self._cursor.block_number + 1
-        final = self._final(head)
-        while len(window) < CONCURRENT and first <= head.number:
-            by_range = first <= final
-            blocks, end = (self._span.blocks, final) if by_range else (NEAR, head.number)
-            last = min(first + blocks - 1, end)
-            kinds = dict(self._kinds)
-            task = asyncio.create_task(self._read(first, last, kinds, by_range=by_range))
-            window.append(_Range(first, last, by_range, kinds, task))
-            first = last + 1
-
-    async def _read(
-        self, first: int, last: int, kinds: dict[Address, str], *, by_range: bool
-    ) -> tuple[list[Block], list[Log]]:
-        blocks = await linked(self._rpc, first, last)
-        read = self._source.ranged if by_range else self._source.each
-        return blocks, await read(blocks, kinds)
-
-    async def _take_range(self, window: deque[_Range], head: Block) -> int:
-        """Ingest the oldest range on its way; return its logs. A refused one is cut and read again."""
-        part = window.popleft()
-        size = part.last - part.first + 1
-        try:
-            blocks, logs = await part.task
-        except (RpcRefused, ChainUnreachable) as error:
-            await _drop(window)
-            if not self._span.refused(size, str(error)):
-                raise
-            _log.info("range cut", blocks=self._span.blocks, was=size, reason=str(error))
-            return 0
-        created_since = {address: kind for address, kind in self._kinds.items() if address not in part.kinds}
-        if created_since:
-            # Made by ranges that were still on their way when this one was asked for.
-            read = self._source.ranged if part.by_range else self._source.each
-            logs = await read(blocks, created_since, logs)
-            part.kinds.update(created_since)
-        self._span.answered(size, len(logs))
-        await self._commit(Segment(blocks, logs, self._final(head)), part.kinds)
-        return len(logs)
-
-
-async def _drop(window: deque[_Range]) -> None:
-    """Give up what is on its way."""
-    tasks = [part.task for part in window]
-    window.clear()
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+                    self._on_progress(Progress(start, self._cursor.block_number, head.number, logs, seconds))

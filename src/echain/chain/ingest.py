@@ -97,9 +97,12 @@ class Projection:
 
     def created(self, logs: Iterable[Log], kinds: Mapping[Address, str]) -> list[Contract]:
         """Return the contracts that these logs create and that are not followed yet."""
+        creators = self.creators(kinds)
         found: dict[Address, Contract] = {}
         for log in logs:
-            key = (kinds.get(log.address, ""), log.topics[0] if log.topics else b"")
+            if log.address not in creators or not log.topics:
+                continue
+            key = (kinds[log.address], log.topics[0])
             projector = self._creating.get(key)
             if projector is None:
                 continue
@@ -108,6 +111,11 @@ class Projection:
                 if contract.address not in kinds:
                     found.setdefault(contract.address, contract)
         return list(found.values())
+
+    def creators(self, kinds: Mapping[Address, str]) -> set[Address]:
+        """Return those contracts whose logs may create others."""
+        creating = {kind for kind, _ in self._creating}
+        return {address for address, kind in kinds.items() if kind in creating}
 
 
 def _decoded(event: EventDecoder, logs: Sequence[Log]) -> list[Fact]:
@@ -122,7 +130,7 @@ def _decoded(event: EventDecoder, logs: Sequence[Log]) -> list[Fact]:
 async def register(
     tx: Tx, chain_id: int, *, from_block: int, roots: Sequence[Contract], projection: Projection
 ) -> None:
-    """Make a chain ready to be ingested from ``from_block`` on, with the contracts that are followed for good.
+    """Make a chain ready to be ingested from ``from_block`` on, with the contracts followed for good.
 
     A root that is new to a chain under way takes the chain back to that root's first block.
     """

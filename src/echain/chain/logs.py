@@ -1,8 +1,8 @@
 """Reads the logs of followed contracts, of those created on the way too, and finds what was left out.
 
 A node may cut an answer short or answer from an index that is not complete. Headers hold a filter over all
-logs of their block; wherever it says that more may have happened than was answered, the whole block is read and
-must match the filter exactly.
+logs of their block; wherever it says that more may have happened than was answered, the whole block is read
+and must match the filter exactly.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Final
 import structlog
 
 from echain.chain import bloom
-from echain.chain.headers import ChainMoved
 from echain.chain.ingest import Projection
 from echain.chain.rpc import Rpc
 from echain.chain.types import Block, Log
@@ -48,44 +47,46 @@ class LogSource:
         self._projection = projection
         self._blooms = blooms
 
+    async def discovered(self, first: int, last: int, kinds: Mapping[Address, str]) -> list[Log]:
+        """Return the logs of those contracts that create others, in blocks ``first`` to ``last``."""
+        return await self._query(_between(first, last), self._projection.creators(kinds))
+
     async def ranged(
         self, blocks: Sequence[Block], kinds: dict[Address, str], known: Sequence[Log] = ()
     ) -> list[Log]:
         """Return the followed logs of consecutive final blocks by queries over the whole range.
 
         ``kinds`` says which contracts to ask for; those found on the way are added to it. ``known`` holds
-        logs of these blocks that were read before, of other contracts.
+        what `discovered` read of the same blocks.
 
         Raises:
-            ChainMoved: a log lies in another block than the headers say.
             LogsMissing: a header proves logs that the node does not give.
             RpcRefused: the range is too large for the node, or it refuses otherwise.
         """
         logs = {(log.block_number, log.log_index): log for log in known}
-        wanted: Collection[Address] = set(kinds)
+        wanted: Collection[Address] = kinds.keys() - self._projection.creators(kinds)
         whole: dict[int, list[Log]] = {}
-        while wanted:
-            for log in await self._query(
-                {"fromBlock": hex(blocks[0].number), "toBlock": hex(blocks[-1].number)}, wanted
-            ):
+        while True:
+            for log in await self._query(_between(blocks[0].number, blocks[-1].number), wanted):
                 logs[log.block_number, log.log_index] = log
-            _check_hashes(blocks, logs.values())
+            wanted = self._discover(logs.values(), kinds)
+            if wanted:
+                continue
             if self._blooms:
                 await self._read_suspects(blocks, logs, kinds, whole)
-            wanted = self._discover(logs.values(), kinds)
-        return [logs[place] for place in sorted(logs)]
+                wanted = self._discover(logs.values(), kinds)
+            if not wanted:
+                return [logs[place] for place in sorted(logs)]
 
-    async def each(
-        self, blocks: Sequence[Block], kinds: dict[Address, str], known: Sequence[Log] = ()
-    ) -> list[Log]:
+    async def each(self, blocks: Sequence[Block], kinds: dict[Address, str]) -> list[Log]:
         """Return the followed logs of consecutive blocks near the head, each block read by its hash.
 
         A block that the chain left meanwhile is refused by the node instead of answered with another's logs.
 
         Raises:
-            ChainMoved, LogsMissing, RpcRefused: as in `ranged`.
+            LogsMissing, RpcRefused: as in `ranged`.
         """
-        logs = {(log.block_number, log.log_index): log for log in known}
+        logs: dict[tuple[int, int], Log] = {}
         wanted: Collection[Address] = set(kinds)
         whole: dict[int, list[Log]] = {}
         while wanted:
@@ -101,7 +102,6 @@ class LogSource:
                 if not self._small(block):
                     found = await self._query({"blockHash": "0x" + block.hash.hex()}, wanted)
                     _take(logs, found, kinds)
-            _check_hashes(blocks, logs.values())
             wanted = self._discover(logs.values(), kinds)
         return [logs[place] for place in sorted(logs)]
 
@@ -171,8 +171,5 @@ def _take(logs: dict[tuple[int, int], Log], found: Iterable[Log], kinds: Mapping
             logs[log.block_number, log.log_index] = log
 
 
-def _check_hashes(blocks: Sequence[Block], logs: Iterable[Log]) -> None:
-    hashes = {block.number: block.hash for block in blocks}
-    for log in logs:
-        if hashes.get(log.block_number) != log.block_hash:
-            raise ChainMoved(f"a log lies in another block {log.block_number} than its header says")
+def _between(first: int, last: int) -> dict[str, object]:
+    return {"fromBlock": hex(first), "toBlock": hex(last)}

@@ -277,21 +277,38 @@ def _in_order(answers: list[_Answer[Any]], expected: int) -> list[Any]:
     return [_result(by_id[place]) for place in range(expected)]
 
 
+class _Bytes(dict[str, bytes]):
+    """Hexadecimal texts of one answer that repeat from log to log, each decoded once."""
+
+    def __missing__(self, text: str) -> bytes:
+        value = self[text] = _hex(text[2:])
+        return value
+
+
+class _Ints(dict[str, int]):
+    """The same for quantities."""
+
+    def __missing__(self, text: str) -> int:
+        value = self[text] = int(text, 16)
+        return value
+
+
 def _logs(wires: Sequence[WireLog]) -> list[Log]:
+    known, numbers = _Bytes(), _Ints()
     try:
-        return [_log(wire) for wire in wires]
+        return [
+            Log(
+                numbers[wire.block_number],
+                numbers[wire.log_index],
+                Hash32(known[wire.transaction_hash]),
+                numbers[wire.transaction_index],
+                Address(known[wire.address]),
+                # Signature hashes, holders and small token ids: most topics repeat as well.
+                tuple([known[topic] for topic in wire.topics]),
+                _hex(wire.data[2:]),
+                Hash32(known[wire.block_hash]),
+            )
+            for wire in wires
+        ]
     except ValueError as error:
         raise ChainUnreachable(f"the node's log is not hexadecimal: {error}") from error
-
-
-def _log(wire: WireLog) -> Log:
-    return Log(
-        int(wire.block_number, 16),
-        int(wire.log_index, 16),
-        Hash32(_hex(wire.transaction_hash[2:])),
-        int(wire.transaction_index, 16),
-        Address(_hex(wire.address[2:])),
-        tuple([_hex(topic[2:]) for topic in wire.topics]),
-        _hex(wire.data[2:]),
-        Hash32(_hex(wire.block_hash[2:])),
-    )

@@ -46,7 +46,7 @@ async def create_cursor(tx: Tx, chain_id: int, from_block: int) -> None:
     """Start a chain right before ``from_block``; one that stands is left as it is."""
     await tx.execute(
         """
-        INSERT INTO chain_cursors (chain_id, from_block, block_number) VALUES ($1, $2, $2 - 1)
+        INSERT INTO chain_cursors (chain_id, from_block, block_number) VALUES ($1, $2, $2::bigint - 1)
         ON CONFLICT (chain_id) DO NOTHING
         """,
         chain_id,

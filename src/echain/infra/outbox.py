@@ -11,6 +11,9 @@ from echain.kernel.messages import Message
 CHANNEL: Final = "outbox"
 """What a relay listens on; the notification is empty, the rows say everything."""
 
+_MANY: Final = 200
+"""From here on COPY is cheaper than arrays, of which the driver inspects every element."""
+
 _PUBLISH: Final = """
     WITH written AS (
         INSERT INTO outbox (channel, type, data, chain_id, block_number)
@@ -26,9 +29,20 @@ _PUBLISH: Final = """
 async def publish(tx: Tx, messages: Sequence[Message]) -> None:
     """Append messages in their order; they exist if and only if ``tx`` commits, and wake the relay then.
 
-    One statement whatever their number; none when there are none.
+    One statement; none when there are none, and COPY when there are many.
     """
     if not messages:
+        return
+    if len(messages) > _MANY:
+        await tx.copy_records_to_table(
+            "outbox",
+            records=[
+                (message.channel, message.type, message.data, message.chain_id, message.block_number)
+                for message in messages
+            ],
+            columns=("channel", "type", "data", "chain_id", "block_number"),
+        )
+        await tx.execute("SELECT pg_notify('outbox', '')")
         return
     await tx.execute(
         _PUBLISH,
@@ -56,7 +70,7 @@ _REVERT: Final = """
 
 
 async def revert(tx: Tx, chain_id: int, *, above: int) -> None:
-    """Tell each channel which of its messages no longer hold, because a reorg took the blocks above ``above``.
+    """Tell each channel which of its messages no longer hold: a reorg took the blocks above ``above``.
 
     A message is reverted once: it loses its block, which a later reorg cannot take again.
     """

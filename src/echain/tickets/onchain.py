@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
+
+import msgspec
 
 from echain.chain.abi import INT4_MAX, INT8_MAX, compile_events
 from echain.chain.contracts import contract
@@ -35,6 +37,20 @@ _FOLDED: Final = (
 )
 
 
+_Mark: TypeAlias = tuple[Log, int, str | None, int | None]
+"""A log with the token, and its new state or its new count of gifts."""
+
+
+class _Facts(msgspec.Struct, frozen=True):
+    """What a change says of tickets, held to what columns can hold."""
+
+    transfers: Sequence[Fact]
+    sales: Sequence[Fact]
+    grants: Sequence[Fact]
+    marks: Sequence[_Mark]
+    refunds: Sequence[Fact]
+
+
 class TicketProjector:
     """Keeps `tickets`, the facts of sales and money, and `contract_escrow`."""
 
@@ -51,23 +67,35 @@ class TicketProjector:
         await _invalidate(tx, chain_id, removed.contracts)
 
     async def apply(self, tx: Tx, change: Change) -> Sequence[Message]:
-        transfers = _of_tokens(change.of("ticket", "Transfer"), 2)
-        sales = _sold(change.of("ticket", "TicketsPurchased"), tokens=3, tier=4)
-        grants = _sold(change.of("ticket", "BatchMinted"), tokens=3, tier=1)
-        marks = _marks(change)
-        await _add_facts(tx, change, transfers, sales, grants, marks)
-        minted, moved = _fold(change, transfers, _terms(sales, grants), marks)
+        facts = _facts(change)
+        await _add_facts(tx, change, facts)
+        minted, moved = _fold(change, facts)
         await tables.add_tickets(tx, change.chain_id, minted)
         await tables.move_tickets(tx, change.chain_id, moved)
-        await tables.add_money(tx, change.chain_id, _money(change, sales))
-        deltas: defaultdict[TierKey, int] = defaultdict(int)
-        for log, values in sales:
-            deltas[log.address, values[4]] += len(values[3])
-        for log, values in grants:
-            deltas[log.address, values[1]] += len(values[3])
+        await tables.add_money(tx, change.chain_id, _money(change, facts))
+        deltas = _sold_by_tier(facts)
         tiers = await add_sold(tx, change.chain_id, deltas)
         await _invalidate(tx, change.chain_id, {address for address, _ in deltas})
-        return [*_told_of_sales(change, sales, grants, tiers), *_told_of_transfers(change, transfers)]
+        return [*_told_of_sales(change, facts, tiers), *_told_of_transfers(change, facts.transfers)]
+
+
+def _facts(change: Change) -> _Facts:
+    return _Facts(
+        _of_tokens(change.of("ticket", "Transfer"), 2),
+        _sold(change.of("ticket", "TicketsPurchased"), tokens=3, tier=4),
+        _sold(change.of("ticket", "BatchMinted"), tokens=3, tier=1),
+        _marks(change),
+        _of_tokens(change.of("ticket", "Refunded"), 0),
+    )
+
+
+def _sold_by_tier(facts: _Facts) -> dict[TierKey, int]:
+    deltas: defaultdict[TierKey, int] = defaultdict(int)
+    for log, (_, _, _, tokens, tier, _) in facts.sales:
+        deltas[log.address, tier] += len(tokens)
+    for log, (_, tier, _, tokens) in facts.grants:
+        deltas[log.address, tier] += len(tokens)
+    return deltas
 
 
 async def _invalidate(tx: Tx, chain_id: int, contracts: Iterable[Address]) -> None:
@@ -95,9 +123,9 @@ def _sold(facts: Sequence[Fact], *, tokens: int, tier: int) -> list[Fact]:
     ]
 
 
-def _marks(change: Change) -> list[tuple[Log, int, str | None, int | None]]:
+def _marks(change: Change) -> list[_Mark]:
     """Return every new state and count of gifts as (log, token, state, gifts), in chain order."""
-    marks: list[tuple[Log, int, str | None, int | None]] = [
+    marks: list[_Mark] = [
         (log, values[0], state, None)
         for event, state in _STATES.items()
         for log, values in _of_tokens(change.of("ticket", event), 0)
@@ -113,10 +141,7 @@ def _marks(change: Change) -> list[tuple[Log, int, str | None, int | None]]:
 async def _add_facts(
     tx: Tx,
     change: Change,
-    transfers: Sequence[Fact],
-    sales: Sequence[Fact],
-    grants: Sequence[Fact],
-    marks: Sequence[tuple[Log, int, str | None, int | None]],
+    facts: _Facts,
 ) -> None:
     chain_id, times = change.chain_id, change.times
     await tables.add_facts(
@@ -127,7 +152,7 @@ async def _add_facts(
                 *(chain_id, log.block_number, log.log_index, log.address, token_id, sender, receiver),
                 *(log.tx_hash, times[log.block_number]),
             )
-            for log, (sender, receiver, token_id) in transfers
+            for log, (sender, receiver, token_id) in facts.transfers
         ],
     )
     await tables.add_facts(
@@ -135,7 +160,7 @@ async def _add_facts(
         "sales",
         [
             (*_place(change, log), buyer, tier, len(tokens), price, tokens[0], *_mined(change, log))
-            for log, (buyer, _, _, tokens, tier, price) in sales
+            for log, (buyer, _, _, tokens, tier, price) in facts.sales
         ],
     )
     await tables.add_facts(
@@ -143,17 +168,14 @@ async def _add_facts(
         "grants",
         [
             (*_place(change, log), tier, len(tokens), tokens[0], *_mined(change, log))
-            for log, (_, tier, _, tokens) in grants
+            for log, (_, tier, _, tokens) in facts.grants
         ],
     )
-    await tables.add_facts(tx, "ticket_marks", [(*_place(change, log), *mark) for log, *mark in marks])
+    await tables.add_facts(tx, "ticket_marks", [(*_place(change, log), *mark) for log, *mark in facts.marks])
     await tables.add_facts(
         tx,
         "refunds",
-        [
-            (*_place(change, log), *values, *_mined(change, log))
-            for log, values in _of_tokens(change.of("ticket", "Refunded"), 0)
-        ],
+        [(*_place(change, log), *values, *_mined(change, log)) for log, values in facts.refunds],
     )
     await tables.add_facts(
         tx,
@@ -174,26 +196,22 @@ def _mined(change: Change, log: Log) -> tuple[Any, ...]:
     return (log.tx_hash, change.times[log.block_number])
 
 
-def _terms(sales: Sequence[Fact], grants: Sequence[Fact]) -> dict[TicketKey, tuple[int, int]]:
+def _terms(facts: _Facts) -> dict[TicketKey, tuple[int, int]]:
     """Return tier and price paid of each ticket sold or granted."""
     terms: dict[TicketKey, tuple[int, int]] = {}
-    for log, (_, _, _, tokens, tier, price) in sales:
+    for log, (_, _, _, tokens, tier, price) in facts.sales:
         terms.update(((log.address, token), (tier, price)) for token in tokens)
-    for log, (_, tier, _, tokens) in grants:
+    for log, (_, tier, _, tokens) in facts.grants:
         terms.update(((log.address, token), (tier, 0)) for token in tokens)
     return terms
 
 
-def _fold(
-    change: Change,
-    transfers: Sequence[Fact],
-    terms: Mapping[TicketKey, tuple[int, int]],
-    marks: Sequence[tuple[Log, int, str | None, int | None]],
-) -> tuple[dict[TicketKey, Minted], dict[TicketKey, Moved]]:
+def _fold(change: Change, facts: _Facts) -> tuple[dict[TicketKey, Minted], dict[TicketKey, Moved]]:
     """Return the tickets that the change makes, and what it says of those that were there."""
+    terms = _terms(facts)
     minted: dict[TicketKey, Minted] = {}
     moved: dict[TicketKey, Moved] = {}
-    for log, (sender, receiver, token_id) in transfers:
+    for log, (sender, receiver, token_id) in facts.transfers:
         key, number = (log.address, token_id), log.block_number
         known = minted.get(key) or moved.get(key)
         if known is not None:
@@ -203,7 +221,7 @@ def _fold(
             minted[key] = Minted(receiver, tier_id, price_wei, number, change.times[number], number)
         else:
             moved[key] = Moved(number, receiver)
-    for log, token_id, state, gifts in marks:
+    for log, token_id, state, gifts in facts.marks:
         key = (log.address, token_id)
         ticket = minted.get(key) or moved.setdefault(key, Moved(log.block_number))
         ticket.updated_block = max(ticket.updated_block, log.block_number)
@@ -214,11 +232,11 @@ def _fold(
     return minted, moved
 
 
-def _money(change: Change, sales: Sequence[Fact]) -> dict[Address, Money]:
+def _money(change: Change, facts: _Facts) -> dict[Address, Money]:
     sums: defaultdict[Address, Money] = defaultdict(Money)
-    for log, values in sales:
+    for log, values in facts.sales:
         sums[log.address].paid_in_wei += len(values[3]) * values[5]
-    for log, (_, _, amount_wei) in _of_tokens(change.of("ticket", "Refunded"), 0):
+    for log, (_, _, amount_wei) in facts.refunds:
         sums[log.address].refunded_wei += amount_wei
     for log, (_, amount_wei) in change.of("ticket", "Withdrawn"):
         sums[log.address].withdrawn_wei += amount_wei
@@ -231,11 +249,9 @@ def _ticket_id(chain_id: int, ticket_contract: Address, token_id: int) -> str:
     return f"{chain_id}-0x{ticket_contract.hex()}-{token_id}"
 
 
-def _told_of_sales(
-    change: Change, sales: Sequence[Fact], grants: Sequence[Fact], tiers: Mapping[TierKey, TierSold]
-) -> list[Message]:
-    sold = [(log, tier, tokens, buyer, price) for log, (buyer, _, _, tokens, tier, price) in sales]
-    sold += [(log, tier, tokens, None, 0) for log, (_, tier, _, tokens) in grants]
+def _told_of_sales(change: Change, facts: _Facts, tiers: Mapping[TierKey, TierSold]) -> list[Message]:
+    sold = [(log, tier, tokens, buyer, price) for log, (buyer, _, _, tokens, tier, price) in facts.sales]
+    sold += [(log, tier, tokens, None, 0) for log, (_, tier, _, tokens) in facts.grants]
     sold.sort(key=lambda sale: (sale[0].block_number, sale[0].log_index))
     remaining = {key: max(0, tier.supply - tier.sold) for key, tier in tiers.items()}
     messages: list[Message] = []

@@ -1,4 +1,4 @@
-"""SQL of the tickets' projections: facts a row a log, `tickets` by their last facts, `contract_escrow` by sums.
+"""SQL of the tickets' projections: facts a row a log, `tickets` by last facts, `contract_escrow` by sums.
 
 Going forward a ticket's row takes the new facts on top of what it says; after a reorg it is read again from
 the facts that remain. A property test holds both to the same result.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
+import asyncpg
 import msgspec
 
 from echain.infra.database import Tx
@@ -21,6 +22,9 @@ TierKey = tuple[Address, int]
 """Ticket contract and tier id."""
 
 Rows = Sequence[tuple[Any, ...]]
+
+_MANY: Final = 200
+"""From here on COPY is cheaper than arrays, of which the driver inspects every element."""
 
 _PLACE: Final = ("chain_id", "block_number", "log_index", "ticket_contract")
 
@@ -83,8 +87,35 @@ async def add_facts(tx: Tx, table: str, rows: Rows) -> None:
 
 async def add_tickets(tx: Tx, chain_id: int, minted: Mapping[TicketKey, Minted]) -> None:
     """Insert new tickets. One that is there already only changes hands: no mint of a token counts twice."""
-    if not minted:
-        return
+    if len(minted) > _MANY:
+        try:
+            async with tx.transaction():
+                await _copy_tickets(tx, chain_id, minted)
+        except asyncpg.UniqueViolationError:
+            # No honest contract mints a token twice; one that does must not stop the indexer.
+            await _upsert_tickets(tx, chain_id, minted)
+    elif minted:
+        await _upsert_tickets(tx, chain_id, minted)
+
+
+async def _copy_tickets(tx: Tx, chain_id: int, minted: Mapping[TicketKey, Minted]) -> None:
+    await tx.copy_records_to_table(
+        "tickets",
+        records=[
+            (
+                *(chain_id, contract, token_id, ticket.owner, ticket.tier_id, ticket.price_paid_wei),
+                *(ticket.block_number, ticket.minted_at, ticket.updated_block, ticket.state, ticket.gifts),
+            )
+            for (contract, token_id), ticket in minted.items()
+        ],
+        columns=(
+            *("chain_id", "ticket_contract", "token_id", "owner", "tier_id", "price_paid_wei"),
+            *("minted_block", "minted_at", "updated_block", "state", "gifts"),
+        ),
+    )
+
+
+async def _upsert_tickets(tx: Tx, chain_id: int, minted: Mapping[TicketKey, Minted]) -> None:
     tickets = minted.values()
     await tx.execute(
         """
