@@ -165,8 +165,9 @@ class Shop:
             await tx.execute(
                 """
                 INSERT INTO events (chain_id, ticket_contract, id, blockchain_id, organizer, name,
-                                    metadata_uri, metadata_hash, ticket_price_wei, max_tickets, starts_at, ends_at, fee_bps,
-                                    gift_policy, max_gifts, gifts_to_contracts, resale_cap_bps, royalty_bps,
+                                    metadata_uri, metadata_hash, ticket_price_wei, max_tickets,
+                                    starts_at, ends_at, fee_bps, gift_policy, max_gifts,
+                                    gifts_to_contracts, resale_cap_bps, royalty_bps,
                                     created_block, created_at, transaction_hash)
                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 250, $13, $14, $15, $16, $17, $18,
                         $19, $20)
