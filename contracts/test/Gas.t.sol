@@ -3,6 +3,7 @@ pragma solidity ^0.8.24;
 
 import {EventTicket} from "../src/EventTicket.sol";
 import {IEventFactory} from "../src/interfaces/IEventFactory.sol";
+import {IEventTicket} from "../src/interfaces/IEventTicket.sol";
 import {IPoap} from "../src/interfaces/IPoap.sol";
 import {Platform} from "./foundation/Platform.sol";
 
@@ -43,6 +44,17 @@ contract GasTest is Platform {
         vm.prank(alice);
         tickets.purchaseTickets{value: PRICE * 10}(alice, 0, 10, noProof());
         _costsAtMost(500_000, "buy ten tickets");
+    }
+
+    function test_BuyingUnderEveryLimitCostsAtMost155k() public {
+        (bytes32 root, bytes32[] memory proof) = _listOfAThousand(alice);
+        IEventTicket.TierParams memory t = tierParams(PRICE, 100);
+        t.allowListRoot = root;
+        t.maxPerWallet = 4;
+        EventTicket limited = createWithTier(t);
+        vm.prank(alice);
+        limited.purchaseTickets{value: PRICE}(alice, 0, 1, proof);
+        _costsAtMost(155_000, "buy one ticket of a tier with an allow list of a thousand and a limit");
     }
 
     function test_CreatingAnEventCostsAtMost420k() public {
@@ -103,6 +115,17 @@ contract GasTest is Platform {
         vm.assertLe(address(factory).code.length, 24_576);
         vm.assertLe(address(implementation).code.length, 24_576);
         vm.assertLe(address(poap).code.length, 24_576);
+    }
+
+    /// @dev A path of ten hashes in a tree of a thousand leaves; whose leaves the others are does not matter.
+    function _listOfAThousand(address who) private pure returns (bytes32 root, bytes32[] memory proof) {
+        root = keccak256(bytes.concat(keccak256(abi.encode(who))));
+        proof = new bytes32[](10);
+        for (uint256 i = 0; i < 10; ++i) {
+            proof[i] = keccak256(abi.encode("sibling", i));
+            (bytes32 a, bytes32 b) = root < proof[i] ? (root, proof[i]) : (proof[i], root);
+            root = keccak256(bytes.concat(a, b));
+        }
     }
 
     function _costsAtMost(uint256 limit, string memory what) private {

@@ -199,6 +199,12 @@ contract PurchaseTicketsTest is Platform {
         (, EventTicket limited) = create(p);
         buyOf(limited, alice, 0, 1);
         buyOf(limited, alice, 1, 1);
+        for (uint256 tierId = 0; tierId < 2; ++tierId) {
+            uint256 price = limited.tier(tierId).priceWei;
+            vm.expectRevert(abi.encodeWithSelector(IEventTicket.EventTicket_WalletLimit.selector, alice, 1));
+            vm.prank(alice);
+            limited.purchaseTickets{value: price}(alice, tierId, 1, noProof());
+        }
         vm.assertEq(limited.balanceOf(alice), 2);
     }
 

@@ -23,8 +23,8 @@ contract InvariantsTest is Platform {
         for (uint256 i = 0; i < 3; ++i) {
             IEventFactory.EventParams memory p = params();
             (p.startTime, p.endTime) = (uint40(NOW + 12 hours), uint40(NOW + 36 hours));
-            p.maxTickets = 14;
-            (p.tiers[0].supply, p.tiers[1].supply) = (9, 8);
+            p.maxTickets = 8;
+            (p.tiers[0].supply, p.tiers[1].supply) = (6, 5);
             p.tiers[1].maxPerWallet = 3;
             p.rules = IEventTicket.Rules(policies[i], 2, i != 2, 11_000, 500);
             vm.prank(i == 0 ? address(new Reenterer()) : organizer);
