@@ -13,7 +13,7 @@ from tests.edge.example import NAMES, RENDERED, THING, example
 from tests.edge.http_client import Client
 
 from echain.edge.http import Call, Cookie, Nothing, Raw, Rendered, Reply, get, post
-from echain.edge.http.envelope import Stamp
+from echain.edge.http.envelope import timestamp
 from echain.edge.http.etag import matches
 from echain.kernel.errors import EchainError, Kind
 from echain.kernel.time import rfc3339
@@ -298,12 +298,20 @@ async def test_every_answer_forbids_sniffing(client: Client):
         assert (await client("GET", target)).header("x-content-type-options") == "nosniff"
 
 
-def test_a_stamp_writes_what_the_kernel_writes():
-    stamp = Stamp()
+def test_a_timestamp_is_what_the_kernel_writes():
     start = datetime(2026, 11, 21, 23, 59, 58, 999_000, tzinfo=UTC)
     for step in range(4_000):
         moment = start + timedelta(microseconds=step * 777)
-        assert stamp(moment).decode() == rfc3339(moment)
+        assert timestamp(moment).decode() == rfc3339(moment)
+
+
+async def test_a_reply_of_another_status_is_never_304():
+    @get("/late", summary="", tag="t", answer=str, other_statuses=(203,))
+    async def late(_call: Call[Nothing, Nothing, Nothing]) -> Reply:
+        return Reply("x", status=203)
+
+    answer = await Client(example([late]))("GET", "/late", headers={"if-none-match": "*"})
+    assert (answer.status, answer.data, answer.header("etag")) == (203, "x", None)
 
 
 def test_if_none_match_compares_whole_tags():

@@ -21,7 +21,7 @@ from echain.edge.http.body import Body, Disconnected, Receive, read_body
 from echain.edge.http.call import Auth, Call, Caller, Cookies, Headers, Nothing
 from echain.edge.http.docs import docs_endpoints
 from echain.edge.http.endpoint import Endpoint
-from echain.edge.http.envelope import Stamp
+from echain.edge.http.envelope import timestamp
 from echain.edge.http.errors import (
     Forbidden,
     HeadersTooLarge,
@@ -32,8 +32,8 @@ from echain.edge.http.errors import (
 )
 from echain.edge.http.idempotency import Claim, Idempotency, Kept, checked_key, request_hash
 from echain.edge.http.openapi import openapi_endpoint
-from echain.edge.http.parameters import Parameters
-from echain.edge.http.rendering import NOSNIFF, NOT_MODIFIED, Answer, refused, rendered
+from echain.edge.http.parameters import Parameters, PathParameters
+from echain.edge.http.rendering import NOSNIFF, NOT_MODIFIED, Answer, Renderer, refused
 from echain.edge.http.router import Router
 from echain.kernel.errors import EchainError
 from echain.kernel.time import Clock
@@ -56,15 +56,17 @@ _SERVER_ERROR = 500
 class _Route:
     """An endpoint with its decoders made."""
 
-    __slots__ = ("body", "endpoint", "handler", "names", "path", "query")
+    __slots__ = ("body", "endpoint", "handler", "path", "public", "query", "renderer")
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self.handler = endpoint.handler
-        self.names = tuple(segment[1:-1] for segment in endpoint.segments if segment.startswith("{"))
-        self.path = Parameters(endpoint.path_params)
+        names = tuple(segment[1:-1] for segment in endpoint.segments if segment.startswith("{"))
+        self.path = PathParameters(endpoint.path_params, names)
         self.query = Parameters(endpoint.query)
         self.body = Body(endpoint.body) if endpoint.takes_body else None
+        self.public = endpoint.auth is Auth.PUBLIC
+        self.renderer = Renderer(endpoint)
 
 
 @dataclass(slots=True)
@@ -75,6 +77,7 @@ class _Request:
     receive: Receive
     headers: dict[bytes, bytes]
     id: bytes
+    id_text: str
     now: datetime
     timestamp: bytes
 
@@ -98,7 +101,6 @@ class Application:
         self._clock = clock
         self._idempotency = idempotency
         self._lifespan = lifespan
-        self._stamp = Stamp()
         self._id_prefix = secrets.token_hex(8).encode("ascii")
         self._ids = itertools.count(1)
         self._log = AccessLog()
@@ -118,13 +120,19 @@ class Application:
         request_id = headers.get(b"x-request-id")
         if request_id is None or not _REQUEST_ID.fullmatch(request_id):
             request_id = b"%b-%x" % (self._id_prefix, next(self._ids))
-        structlog.contextvars.bind_contextvars(request_id=request_id.decode("ascii"))
         now = self._clock()
-        request = _Request(scope, receive, headers, request_id, now, self._stamp(now))
+        request = _Request(
+            scope, receive, headers, request_id, request_id.decode("ascii"), now, timestamp(now)
+        )
+        structlog.contextvars.bind_contextvars(request_id=request.id_text)
         try:
-            status, answer_headers, body = await self._answer(request)
+            status, answer_headers, body = await self._run(request)
+        except EchainError as error:
+            status, answer_headers, body = refused(error, request.timestamp, request_id)
         except Disconnected:
             return
+        except Exception:  # noqa: BLE001 - whatever breaks, the client gets an answer and the log the whole story
+            status, answer_headers, body = self._broken(request)
         if status != NOT_MODIFIED:
             answer_headers.append((b"content-length", b"%d" % len(body)))
         answer_headers.append((b"x-request-id", request_id))
@@ -132,18 +140,6 @@ class Application:
         await send({"type": "http.response.start", "status": status, "headers": answer_headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
         self._log.answered(scope, status, perf_counter() - started)
-
-    async def _answer(self, request: _Request) -> Answer:
-        try:
-            _check_headers(request.scope["headers"])
-            route, values = self._route(request.scope)
-            return await self._run(route, values, request)
-        except EchainError as error:
-            return refused(error, request.timestamp, request.id)
-        except Disconnected:
-            raise
-        except Exception:  # noqa: BLE001 - whatever breaks, the client gets an answer and the log the whole story
-            return self._broken(request)
 
     def _route(self, scope: Scope) -> tuple[_Route, tuple[str, ...]]:
         found = self._router.find(_raw_path(scope))
@@ -155,34 +151,34 @@ class Application:
             raise MethodNotAllowed(resource.allow)
         return route, values
 
-    async def _run(self, route: _Route, values: tuple[str, ...], request: _Request) -> Answer:
-        endpoint, scope, headers = route.endpoint, request.scope, request.headers
+    async def _run(self, request: _Request) -> Answer:
+        scope, headers = request.scope, request.headers
+        _check_headers(scope["headers"], headers)
+        route, values = self._route(scope)
         view, cookies = Headers(headers), Cookies(headers.get(b"cookie", b""))
-        caller = None
-        if endpoint.auth is not Auth.PUBLIC:
-            caller = await self._admitted(endpoint.auth, view, cookies)
-        path = route.path.positional(route.names, values) if values else _NOTHING
+        caller = None if route.public else await self._admitted(route.endpoint.auth, view, cookies)
+        path = route.path.decode(values) if values else _NOTHING
         query = route.query.query(scope["query_string"])
         body, raw_body = _NOTHING, b""
         if route.body is not None:
-            raw_body = await read_body(request.receive, headers, endpoint.max_body_bytes)
+            raw_body = await read_body(request.receive, headers, route.endpoint.max_body_bytes)
             body = route.body.decode(raw_body, headers)
         client = scope.get("client")
         call = Call(
-            path=path,
-            query=query,
-            body=body,
-            caller=caller,
-            request_id=request.id.decode("ascii"),
-            now=request.now,
-            headers=view,
-            cookies=cookies,
-            client=client[0] if client else "",
+            path,
+            query,
+            body,
+            caller,
+            request.id_text,
+            request.now,
+            view,
+            cookies,
+            client[0] if client else "",
         )
-        if endpoint.idempotent and b"idempotency-key" in headers:
+        if route.endpoint.idempotent and b"idempotency-key" in headers:
             return await self._once(route, call, request, raw_body)
         result = await route.handler(call)
-        return rendered(endpoint, result, request.timestamp, request.id, headers.get(b"if-none-match"))
+        return route.renderer.answer(result, request.timestamp, request.id, headers.get(b"if-none-match"))
 
     async def _admitted(self, auth: Auth, headers: Headers, cookies: Cookies) -> Caller | None:
         caller = await self._authenticate(headers, cookies)
@@ -215,10 +211,10 @@ class Application:
     async def _run_claimed(self, route: _Route, call: Call[Any, Any, Any], request: _Request) -> Answer:
         try:
             result = await route.handler(call)
-            return rendered(route.endpoint, result, request.timestamp, request.id, None)
+            return route.renderer.answer(result, request.timestamp, request.id, None)
         except EchainError as error:
             return refused(error, request.timestamp, request.id)
-        except Exception:  # noqa: BLE001 - as in _answer; here the claim is also given up
+        except Exception:  # noqa: BLE001 - as in _serve; here the claim is also given up
             return self._broken(request)
 
     async def _settled(self, claim: Claim, answer: Answer) -> None:
@@ -257,13 +253,10 @@ class Application:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def _check_headers(headers: Sequence[tuple[bytes, bytes]]) -> None:
-    if len(headers) > MAX_HEADERS:
+def _check_headers(pairs: Sequence[tuple[bytes, bytes]], headers: Mapping[bytes, bytes]) -> None:
+    if len(pairs) > MAX_HEADERS:
         raise HeadersTooLarge(f"The request carries more than {MAX_HEADERS} headers.")
-    size = 0
-    for name, value in headers:
-        size += len(name) + len(value)
-    if size > MAX_HEADER_BYTES:
+    if sum(map(len, headers.values())) > MAX_HEADER_BYTES:
         raise HeadersTooLarge(f"The request's headers are larger than {MAX_HEADER_BYTES} bytes.")
 
 

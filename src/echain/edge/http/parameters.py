@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from operator import or_
 from typing import Any, get_args
@@ -50,12 +50,6 @@ def _boolean(text: str) -> bool:
         raise Rejected("true or false") from None
 
 
-def _text(text: str) -> str:
-    if "\x00" in text:
-        raise Rejected("a NUL character cannot be stored")
-    return text
-
-
 def without_none(annotation: Any) -> Any:
     """Return the type without None: a parameter that is not given says None, no text does."""
     arguments = get_args(annotation)
@@ -70,7 +64,21 @@ def loosely_ended(text: str, kind: inspect.Type) -> bool:
     return isinstance(kind, inspect.StrType) and kind.pattern is not None and text.endswith("\n")
 
 
-def _parser(kind: inspect.Type) -> Callable[[str], object]:
+def _text_parser(kind: inspect.StrType) -> Callable[[str], object]:
+    ends_strictly = kind.pattern is not None
+
+    def parse(text: str) -> str:
+        if "\x00" in text:
+            raise Rejected("a NUL character cannot be stored")
+        if ends_strictly and text.endswith("\n"):
+            raise Rejected(LINE_BREAK)
+        return text
+
+    return parse
+
+
+def _parser(kind: inspect.Type) -> Callable[[str], object] | None:
+    """Return what makes a value of a parameter's text; None where msgspec takes the text itself."""
     values: Sequence[object] = ()
     if isinstance(kind, inspect.LiteralType):
         values = kind.values
@@ -80,33 +88,33 @@ def _parser(kind: inspect.Type) -> Callable[[str], object]:
         return _integer
     if isinstance(kind, inspect.FloatType):
         return _number
-    return _boolean if isinstance(kind, inspect.BoolType) else _text
+    if isinstance(kind, inspect.StrType):
+        return _text_parser(kind)
+    return _boolean if isinstance(kind, inspect.BoolType) else None
 
 
 class _Parameter:
-    __slots__ = ("_kind", "_parse", "many", "name", "required", "slot", "type")
+    __slots__ = ("_parse", "_type", "many", "name", "required", "slot")
 
     def __init__(self, field: msgspec.structs.FieldInfo) -> None:
         self.name = field.encode_name
         self.slot = field.name
-        self.type = without_none(field.type)
+        self._type = without_none(field.type)
         self.required = field.default is NODEFAULT and field.default_factory is NODEFAULT
-        kind = bare(inspect.type_info(self.type))
+        kind = bare(inspect.type_info(self._type))
         self.many = isinstance(kind, inspect.CollectionType)
-        self._kind = bare(kind.item_type) if isinstance(kind, inspect.CollectionType) else kind
-        self._parse = _parser(self._kind)
+        self._parse = _parser(bare(kind.item_type) if isinstance(kind, inspect.CollectionType) else kind)
 
     def convert(self, texts: Sequence[str]) -> object:
         if self.many:
-            return msgspec.convert([self._one(text) for text in texts], self.type)
+            parse = self._parse
+            return msgspec.convert([parse(text) for text in texts] if parse else texts, self._type)
         if len(texts) > 1:
             raise Rejected("given more than once")
-        return msgspec.convert(self._one(texts[0]), self.type)
+        return self.one(texts[0])
 
-    def _one(self, text: str) -> object:
-        if loosely_ended(text, self._kind):
-            raise Rejected(LINE_BREAK)
-        return self._parse(text)
+    def one(self, text: str) -> object:
+        return msgspec.convert(text if self._parse is None else self._parse(text), self._type)
 
 
 class Parameters:
@@ -122,15 +130,14 @@ class Parameters:
         fields = msgspec.structs.fields(struct)
         self._known = {field.encode_name: _Parameter(field) for field in fields}
         self._names = tuple(self._known)
+        self._empty = self._shared_default()
         self._required = frozenset(name for name, known in self._known.items() if known.required)
 
-    def positional(self, names: Sequence[str], values: Sequence[str]) -> msgspec.Struct:
-        """Return the Struct of a path's parameters.
-
-        Raises:
-            Invalid: with every wrong field.
-        """
-        return self._build({name: (value,) for name, value in zip(names, values, strict=True)})
+    def _shared_default(self) -> msgspec.Struct | None:
+        """Return the Struct of no parameters, if it can be told beforehand and nobody can change it."""
+        fields = msgspec.structs.fields(self._struct)
+        frozen = self._struct.__struct_config__.frozen
+        return self._struct() if frozen and all(field.default is not NODEFAULT for field in fields) else None
 
     def query(self, query_string: bytes) -> msgspec.Struct:
         """Return the Struct of a query string.
@@ -139,6 +146,8 @@ class Parameters:
             Malformed: a broken escape, not UTF-8, or over 100 parameters.
             Invalid: with every wrong field.
         """
+        if not query_string and self._empty is not None:
+            return self._empty
         given: dict[str, list[str]] = {}
         if query_string:
             pairs = query_string.split(b"&")
@@ -149,9 +158,14 @@ class Parameters:
                     continue
                 name, _, value = pair.partition(b"=")
                 given.setdefault(_decoded(name), []).append(_decoded(value))
-        return self._build(given)
+        return self.named(given)
 
-    def _build(self, given: dict[str, Any]) -> msgspec.Struct:
+    def named(self, given: Mapping[str, Sequence[str]]) -> msgspec.Struct:
+        """Return the Struct of decoded texts by name.
+
+        Raises:
+            Invalid: with every wrong field.
+        """
         values: dict[str, object] = {}
         wrong: list[FieldError] = []
         known = self._known
@@ -172,6 +186,33 @@ class Parameters:
             return self._struct(**values)
         except ValueError as error:  # a Struct may check its fields against each other in __post_init__
             raise invalid_fields([{"path": "", "reason": str(error)}]) from None
+
+
+class PathParameters:
+    """A decoder of a path's values, in the order in which they stand there."""
+
+    def __init__(self, struct: type[msgspec.Struct], names: Sequence[str]) -> None:
+        self._names = names
+        self._struct = struct
+        self._parameters = Parameters(struct)
+        by_name = {field.encode_name: _Parameter(field) for field in msgspec.structs.fields(struct)}
+        self._readers = [by_name[name].one for name in names]
+        self._in_order = list(by_name) == list(names)
+
+    def decode(self, values: Sequence[str]) -> msgspec.Struct:
+        """Return the Struct of the values, one for each name.
+
+        Raises:
+            Invalid: with every wrong field.
+        """
+        if self._in_order:
+            try:
+                return self._struct(*[read(value) for read, value in zip(self._readers, values, strict=True)])
+            except ValueError:
+                pass  # looked at again below, field by field, for all that is wrong
+        return self._parameters.named(
+            {name: (value,) for name, value in zip(self._names, values, strict=True)}
+        )
 
 
 def _decoded(text: bytes) -> str:

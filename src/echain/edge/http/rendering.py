@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from echain.edge.http.answer import Raw, Rendered, Reply
@@ -11,7 +12,7 @@ from echain.edge.http.envelope import encode, failure, success
 from echain.edge.http.errors import MethodNotAllowed, Refusal, status_of
 from echain.edge.http.etag import etag_of, matches, rendered_etag
 from echain.kernel.errors import EchainError, Kind
-from echain.kernel.paging import Page
+from echain.kernel.paging import Page, PageInfo
 
 Header = tuple[bytes, bytes]
 
@@ -35,62 +36,91 @@ class Answer(NamedTuple):
     body: bytes
 
 
-def rendered(
-    endpoint: Endpoint, result: object, timestamp: bytes, request_id: bytes, if_none_match: bytes | None
-) -> Answer:
-    """Return the answer of a handler's result.
+class Renderer:
+    """Makes answers of what one endpoint's handler returns."""
 
-    A GET that is answered with 200 carries an ETag, and becomes 304 where ``if_none_match`` names it.
-    """
-    status, headers = endpoint.status, [JSON, _caching(endpoint)]
-    if type(result) is Reply:
-        status = result.status or status
-        own = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in result.headers]
-        if any(name == b"cache-control" for name, _ in own):
-            headers.pop()
+    __slots__ = ("_caching", "_is_get", "_status", "_tagged")
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._status = endpoint.status
+        self._is_get = endpoint.method == "GET"
+        self._tagged = self._is_get and endpoint.status == OK
+        if not self._is_get:
+            self._caching = NO_STORE
+        else:
+            self._caching = REVALIDATE if endpoint.auth is Auth.PUBLIC else REVALIDATE_PRIVATE
+
+    def answer(
+        self, result: object, timestamp: bytes, request_id: bytes, if_none_match: bytes | None
+    ) -> Answer:
+        """Return the answer of a handler's result.
+
+        A GET that is answered with 200 carries an ETag, and becomes 304 where ``if_none_match`` names it.
+        """
+        if type(result) is Reply:
+            return self._reply(result, timestamp, request_id, if_none_match)
+        if type(result) is Raw:
+            return self._raw(result, if_none_match)
+        data, page, etag = _encoded(result, tagged=self._tagged)
+        if not self._tagged:
+            return Answer(self._status, [JSON, self._caching], success(data, timestamp, request_id, page))
+        tag = (b"etag", etag)
+        if if_none_match is not None and matches(if_none_match, etag):
+            return Answer(NOT_MODIFIED, [tag, self._caching], b"")
+        return Answer(OK, [JSON, self._caching, tag], success(data, timestamp, request_id, page))
+
+    def _reply(
+        self, reply: Reply, timestamp: bytes, request_id: bytes, if_none_match: bytes | None
+    ) -> Answer:
+        inner = self.answer(reply.value, timestamp, request_id, if_none_match)
+        own = _lowered(reply.headers)
+        headers = [
+            header for header in inner.headers if header[0] != b"cache-control" or not _decides_caching(own)
+        ]
         headers += own
-        headers += [(b"set-cookie", cookie.header()) for cookie in result.cookies]
-        result = result.value
-    if type(result) is Raw:
-        return _raw(endpoint, result, if_none_match)
-    page = None
-    etag = b""
-    tagged = status == OK and endpoint.method == "GET"
+        headers += [(b"set-cookie", cookie.header()) for cookie in reply.cookies]
+        if reply.status is not None and reply.status != self._status:
+            if inner.status == NOT_MODIFIED:
+                inner = self.answer(reply.value, timestamp, request_id, None)
+            headers = [header for header in headers if header[0] != b"etag"]
+            return Answer(reply.status, headers, inner.body)
+        return Answer(inner.status, headers, inner.body)
+
+    def _raw(self, raw: Raw, if_none_match: bytes | None) -> Answer:
+        headers = _lowered(raw.headers)
+        if not _decides_caching(headers):
+            headers.append(self._caching)
+        if raw.status == OK and self._is_get:
+            etag = rendered_etag(raw.body)
+            headers.append((b"etag", etag))
+            if if_none_match is not None and matches(if_none_match, etag):
+                return Answer(NOT_MODIFIED, headers, b"")
+        return Answer(raw.status, [(b"content-type", raw.content_type.encode("ascii")), *headers], raw.body)
+
+
+def _encoded(result: object, *, tagged: bool) -> tuple[bytes, PageInfo | None, bytes]:
+    """Return the JSON of ``data``, where its page stands, and its ETag, which is empty unless asked for."""
     if type(result) is Rendered:
-        data = result.data
-        if tagged:
-            etag = rendered_etag(data) if result.etag is None else b'"%b"' % result.etag.encode("ascii")
-    else:
-        if type(result) is Page:
-            page = result.info
-            result = result.items
-        data = encode(result)
-        if tagged:
-            etag = etag_of(data if page is None else data + encode(page))
-    if tagged:
-        if if_none_match is not None and matches(if_none_match, etag):
-            return Answer(NOT_MODIFIED, [(b"etag", etag), *headers[1:]], b"")
-        headers.append((b"etag", etag))
-    return Answer(status, headers, success(data, timestamp, request_id, page))
+        if not tagged:
+            return result.data, None, b""
+        etag = rendered_etag(result.data) if result.etag is None else b'"%b"' % result.etag.encode("ascii")
+        return result.data, None, etag
+    page: PageInfo | None = None
+    if type(result) is Page:
+        page = result.info
+        result = result.items
+    data = encode(result)
+    if not tagged:
+        return data, page, b""
+    return data, page, etag_of(data if page is None else data + encode(page))
 
 
-def _caching(endpoint: Endpoint) -> Header:
-    if endpoint.method != "GET":
-        return NO_STORE
-    return REVALIDATE if endpoint.auth is Auth.PUBLIC else REVALIDATE_PRIVATE
+def _lowered(headers: Sequence[tuple[str, str]]) -> list[Header]:
+    return [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in headers]
 
 
-def _raw(endpoint: Endpoint, raw: Raw, if_none_match: bytes | None) -> Answer:
-    headers = [(b"content-type", raw.content_type.encode("ascii"))]
-    headers += [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in raw.headers]
-    if all(name != b"cache-control" for name, _ in headers):
-        headers.append(_caching(endpoint))
-    if raw.status == OK and endpoint.method == "GET":
-        etag = rendered_etag(raw.body)
-        headers.append((b"etag", etag))
-        if if_none_match is not None and matches(if_none_match, etag):
-            return Answer(NOT_MODIFIED, headers[1:], b"")
-    return Answer(raw.status, headers, raw.body)
+def _decides_caching(headers: Sequence[Header]) -> bool:
+    return any(name == b"cache-control" for name, _ in headers)
 
 
 def refused(error: EchainError, timestamp: bytes, request_id: bytes) -> Answer:

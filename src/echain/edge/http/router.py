@@ -84,7 +84,21 @@ class Router(Generic[R]):
             if resource is not None:
                 return resource, ()
             segments = path.split("/")
-        return _walk(self._root, segments, 1, ())
+        return self._straight(segments) or _walk(self._root, segments, 1, ())
+
+    def _straight(self, segments: list[str]) -> tuple[Resource[R], tuple[str, ...]] | None:
+        """Find without looking back, which is right for nearly all paths; None says nothing."""
+        node = self._root
+        values: list[str] = []
+        for segment in segments[1:]:
+            child = node.static.get(segment)
+            if child is None:
+                child = node.parameter
+                if child is None or not segment:
+                    return None
+                values.append(segment)
+            node = child
+        return None if node.resource is None else (node.resource, tuple(values))
 
 
 def _walk(
