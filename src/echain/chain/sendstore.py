@@ -305,6 +305,9 @@ async def assign(
 
 async def add_attempts(tx: Tx, attempts: Sequence[Attempt]) -> None:
     """Keep what was signed, before anybody else sees it."""
+    # A commit that a crash of the server undoes would have the job signed again with another nonce: this one
+    # waits for the disk, whatever the server's setting.
+    await tx.execute("SET LOCAL synchronous_commit = on")
     await tx.execute(
         _ADD_ATTEMPTS,
         [attempt.hash for attempt in attempts],
