@@ -79,7 +79,7 @@ def test_killing_it_leaves_nothing_running_and_it_starts_again(install: Install)
     eventually(lambda: healthy(one))
     family = one.family()
     one.stop(signal.SIGKILL)
-    assert gone(family, seconds=10) == []
+    assert gone(family, seconds=20) == []
     one.start()
     one.until_ready()
     eventually(lambda: healthy(one))

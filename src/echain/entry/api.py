@@ -17,6 +17,7 @@ from echain.accounts import service as accounts
 from echain.edge.http.server import BoundedProtocol
 from echain.entry.addressbook import AddressBook
 from echain.entry.connections import services
+from echain.entry.stopping import limit_stopping
 from echain.entry.wiring import application_of, fees_of
 from echain.infra.config import Config
 from echain.kernel.errors import EchainError, Kind
@@ -44,8 +45,12 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Generator[None, None, None]:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
+            loop.add_signal_handler(number, self._stop, number)
         yield
+
+    def _stop(self, number: int) -> None:
+        limit_stopping()
+        self.handle_exit(number, None)
 
 
 def serve(config: Config) -> None:

@@ -1,11 +1,23 @@
-"""Ends a role when it is asked to."""
+"""Ends a role when it is asked to, and in any case soon after."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Final
+
+
+_GRACE_SECONDS: Final = 8
+"""Less than the supervisor waits before it kills."""
+
+
+def limit_stopping() -> None:
+    """Let the kernel end this process if it has not ended by itself after its grace.
+
+    What it waits for may be gone for good: when the supervisor was killed, the database went with it.
+    """
+    signal.alarm(_GRACE_SECONDS)
 
 
 async def until_stopped(*work: Coroutine[Any, Any, None]) -> None:
@@ -16,7 +28,7 @@ async def until_stopped(*work: Coroutine[Any, Any, None]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, _stop, stop)
     tasks = [asyncio.create_task(one) for one in work]
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((*tasks, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -26,3 +38,8 @@ async def until_stopped(*work: Coroutine[Any, Any, None]) -> None:
     for result in results:
         if isinstance(result, Exception):
             raise result
+
+
+def _stop(stop: asyncio.Event) -> None:
+    limit_stopping()
+    stop.set()

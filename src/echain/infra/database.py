@@ -28,6 +28,7 @@ Row: TypeAlias = asyncpg.Record
 
 CONNECT_SECONDS: Final = 5.0
 WAIT_SECONDS: Final = 10.0
+_CLOSE_SECONDS: Final = 1.0
 _CACHED_STATEMENTS: Final = 1024
 _JSONB_VERSION: Final = b"\x01"
 
@@ -95,11 +96,9 @@ class Database:
             opening.cancel()
         while self._waiting:
             _refuse(self._waiting.popleft(), DatabaseUnavailable("the pool is closed"))
-        while self._idle:
-            connection = self._idle.popleft()
-            self._open -= 1
-            with suppress(*_LOST, *_BROKEN, TimeoutError):
-                await connection.close(timeout=2)
+        idle, self._idle = self._idle, deque()
+        self._open -= len(idle)
+        await asyncio.gather(*(_close(connection) for connection in idle))
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[Connection, None]:
@@ -236,6 +235,11 @@ class Database:
                 raise
             return
         self._give_back(connection)
+
+
+async def _close(connection: Connection) -> None:
+    with suppress(*_LOST, *_BROKEN, TimeoutError):
+        await connection.close(timeout=_CLOSE_SECONDS)
 
 
 def _refuse(future: asyncio.Future[Connection], error: BaseException) -> None:
