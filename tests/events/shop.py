@@ -221,7 +221,8 @@ class Shop:
             )
             tokens = list(range(first, first + quantity))
             at = self.clock()
-            place = (CHAIN_ID, 100 + first, event.contract)
+            block = 1_000 * event.number + first
+            place = (CHAIN_ID, block, event.contract)
             await tx.execute(
                 "UPDATE events SET sold_tickets = sold_tickets + $2 WHERE id = $1", event.id, quantity
             )
@@ -231,7 +232,7 @@ class Shop:
             )
             await tx.executemany(
                 "INSERT INTO tickets VALUES ($1, $2, $3, $4, 'valid', $5, $6, 0, $7, $8, $7)",
-                [(CHAIN_ID, event.contract, token, owner, tier, price, 100 + first, at) for token in tokens],
+                [(CHAIN_ID, event.contract, token, owner, tier, price, block, at) for token in tokens],
             )
             await tx.executemany(
                 "INSERT INTO transfers VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
@@ -264,7 +265,7 @@ class Shop:
 
     async def given(self, event: OnChain, token: int, giver: Person, to: Person) -> None:
         """Write the projection of a gift."""
-        block = 1_000 + next(_numbers)
+        block = 10**6 + next(_numbers)
         await self.database.execute(
             "INSERT INTO transfers VALUES ($1, $2, 0, $3, $4, $5, $6, $7, $8)",
             *(
@@ -285,7 +286,7 @@ class Shop:
 
     async def become(self, event: OnChain, token: int, state: str) -> None:
         """Write the projection of a ticket's new state."""
-        block = 2_000 + next(_numbers)
+        block = 10**6 + next(_numbers)
         await self.database.execute(
             "UPDATE tickets SET state = $3 WHERE ticket_contract = $1 AND token_id = $2",
             *(event.contract, token, state),
