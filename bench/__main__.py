@@ -74,7 +74,7 @@ def table_of(rows: Sequence[Row]) -> Table:
     for row in rows:
         ratio = f"{row.value / row.floor:.2f}" if row.floor else ""
         floor = f"{row.floor:,.4g}" if row.floor else ""
-        peers = "\n".join(f"{row.value / peer:.1f} × {name} ({peer:,g})" for name, peer in row.peers.items())
+        peers = "\n".join(f"{row.value / peer:.1f}x {name} ({peer:,g})" for name, peer in row.peers.items())
         table.add_row(row.name, f"{row.value:,.4g} {row.unit}", floor, ratio, peers, row.note)
     return table
 

@@ -10,9 +10,9 @@ import msgspec
 class Row(msgspec.Struct, frozen=True):
     """A figure with what it stands beside.
 
-    ``floor`` is what the machine itself can do, measured in the same run in the same unit, or None; ``peers`` are
-    figures of other programs, recorded on the same kind of machine unless the name says "here". ``note`` says what
-    limits the figure.
+    ``floor`` is what the machine itself can do, measured in the same run in the same unit, or None; ``peers``
+    are figures of other programs, recorded on the same kind of machine unless the name says "here". ``note``
+    says what limits the figure.
     """
 
     name: str
