@@ -35,7 +35,19 @@ from echain.accounts.types import (
     SignatureMalformed,
     UriMismatch,
 )
-from echain.edge.http import Auth, Call, Caller, Cookie, Endpoint, Nothing, Reply, delete, get, post
+from echain.edge.http import (
+    AddressText,
+    Auth,
+    Call,
+    Caller,
+    Cookie,
+    Endpoint,
+    Nothing,
+    Reply,
+    delete,
+    get,
+    post,
+)
 from echain.infra.database import Database
 from echain.kernel.evm import Address, checksum, parse_address
 
@@ -64,9 +76,7 @@ SIGN_IN_ERRORS: Final = (
 class AddressPath(msgspec.Struct, frozen=True):
     """A wallet in a path."""
 
-    address: Annotated[
-        str, msgspec.Meta(pattern="^0x[0-9a-fA-F]{40}$", description="EIP-55 or all lower case")
-    ]
+    address: AddressText
 
 
 class SessionPath(msgspec.Struct, frozen=True):

@@ -27,7 +27,6 @@ class Nonce(msgspec.Struct, frozen=True, rename="camel"):
     domain: str
     uri: str
     chain_ids: tuple[int, ...]
-    address: str | None = None
 
 
 class Grant(msgspec.Struct, frozen=True, rename="camel"):
