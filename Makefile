@@ -13,8 +13,9 @@ setup: .venv/.ready
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(BIN)/uv pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --require-hashes --compile-bytecode -r requirements.lock
 	$(BIN)/uv pip install --quiet --no-deps -e .
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 toolchain: node_modules/.ready
@@ -52,6 +53,9 @@ artifacts: setup toolchain
 
 gas: toolchain
 	FORGE_SNAPSHOT_EMIT=true contracts/forge test --match-contract GasTest
+
+reference: setup
+	$(BIN)/python docs/generate.py
 
 soak: setup toolchain
 	$(BIN)/python -m pytest -m soak

@@ -1,4 +1,8 @@
-"""The key that the platform signs with; it leaves here only as signatures and in encrypted files."""
+"""The key that the platform signs with; it leaves here only as signatures and in encrypted files.
+
+``eth_account`` is imported where it is used: it computes tables for curves that are not ours, which would
+add half a second to the start of every process that only needs to know the key's address.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,17 @@ from pathlib import Path
 from typing import Any, Final, Never, cast
 
 import msgspec
-from eth_account import Account
-from eth_account.signers.local import LocalAccount
+from coincurve import PrivateKey
 
 from echain.infra.secret import Secret
 from echain.kernel.errors import EchainError, Kind
-from echain.kernel.evm import Address, Hash32, checksum
+from echain.kernel.evm import Address, Hash32, checksum, keccak
 from echain.kernel.money import Wei
 
 DEVNET_KEY: Final = Secret("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
 """The first of the accounts that every local node funds; known to everybody, so worth nothing elsewhere."""
+
+_SCALAR_BYTES: Final = 32
 
 
 class KeyUnusable(EchainError):
@@ -50,7 +55,7 @@ class Signed(msgspec.Struct, frozen=True):
 class Key:
     """A private key that signs transactions and does not print."""
 
-    __slots__ = ("_account", "address")
+    __slots__ = ("_private", "address")
 
     def __init__(self, secret: Secret) -> None:
         """Take 32 bytes of hexadecimal text.
@@ -59,14 +64,17 @@ class Key:
             KeyUnusable: the text is no private key; it is not shown.
         """
         try:
-            self._account: LocalAccount = Account.from_key(secret.reveal())
-        except Exception:  # noqa: BLE001 - the library's errors quote the key
+            self._private = _scalar(secret.reveal())
+            public = PrivateKey(self._private).public_key.format(compressed=False)
+        except ValueError:
             raise KeyUnusable("what was given is not a private key; it is not shown") from None
-        self.address = Address(bytes.fromhex(self._account.address[2:]))
+        self.address = Address(keccak(public[1:])[12:])
 
     def sign(self, transaction: Unsigned) -> Signed:
         """Return the signed transaction; the same input always gives the same bytes (RFC 6979)."""
-        signed = self._account.sign_transaction(
+        from eth_account import Account
+
+        signed = Account.sign_transaction(
             {
                 "type": 2,
                 "chainId": transaction.chain_id,
@@ -77,7 +85,8 @@ class Key:
                 "gas": transaction.gas,
                 "maxFeePerGas": transaction.max_fee_per_gas,
                 "maxPriorityFeePerGas": transaction.max_priority_fee_per_gas,
-            }
+            },
+            self._private,
         )
         return Signed(Hash32(bytes(signed.hash)), bytes(signed.raw_transaction))
 
@@ -87,7 +96,9 @@ class Key:
         Raises:
             FileExistsError: there is a file already; a key is never overwritten.
         """
-        content = json.dumps(self._account.encrypt(password.reveal()))
+        from eth_account import Account
+
+        content = json.dumps(Account.encrypt(self._private, password.reveal()))
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(content)
@@ -99,12 +110,21 @@ class Key:
         raise TypeError("a key does not travel")
 
 
+def _scalar(text: str) -> bytes:
+    scalar = bytes.fromhex(text.removeprefix("0x"))
+    if len(scalar) != _SCALAR_BYTES:
+        raise ValueError("a private key has 32 bytes")
+    return scalar
+
+
 def load_keystore(path: Path, password: Secret) -> Key:
     """Return the key of an encrypted key file (Web3 Secret Storage 3); takes about a second by design.
 
     Raises:
         KeyUnusable: the file cannot be read, is of another shape, or the password is wrong.
     """
+    from eth_account import Account
+
     try:
         content = cast("dict[str, Any]", json.loads(path.read_text()))
     except (OSError, ValueError) as error:

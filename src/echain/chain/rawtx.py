@@ -7,8 +7,6 @@ from typing import Any, Final, cast
 
 import msgspec
 import rlp
-from eth_account import Account
-from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from hexbytes import HexBytes
 
 from echain.kernel.errors import invalid_field
@@ -41,6 +39,9 @@ def parse_raw(text: str, *, path: str = "raw") -> RawTransaction:
     Raises:
         Invalid: anything else; ``path`` names the field.
     """
+    # Imported only here: it takes half a second, which most processes never need.
+    from eth_account import Account
+
     raw = _bytes(text, path)
     # The library's parsers were not written for strangers' bytes: whatever they raise means "no transaction".
     try:
@@ -66,6 +67,8 @@ def _bytes(text: str, path: str) -> bytes:
 def _typed(raw: bytes) -> tuple[int, int]:
     if raw[0] not in _TYPES:
         raise _Refused(f"transactions of type {raw[0]} are not taken")
+    from eth_account.typed_transactions.typed_transaction import TypedTransaction
+
     fields = cast("list[Any]", rlp.decode(raw[1:]))
     TypedTransaction.from_bytes(HexBytes(raw))
     return int.from_bytes(fields[0], "big"), int.from_bytes(fields[1], "big")

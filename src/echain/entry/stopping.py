@@ -7,7 +7,6 @@ import signal
 from collections.abc import Coroutine
 from typing import Any, Final
 
-
 _GRACE_SECONDS: Final = 8
 """Less than the supervisor waits before it kills."""
 
