@@ -39,7 +39,7 @@ def client() -> Client:
 )
 async def test_a_path_that_no_endpoint_has_is_404(client: Client, target: str):
     answer = await client("GET", target)
-    assert (answer.status, answer.error["code"]) == (404, "not_found")
+    assert (answer.status, answer.error["code"]) == (404, "route.not_found")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -26,6 +27,8 @@ from echain.kernel.evm import to_hex
 
 _RECORDING_WIDTH = 132
 _ROOM_FOR_HASHES = 160
+_FONT_LINKS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
+"""The library's picture asks another site for its font; ours asks nobody."""
 
 
 async def demo(config: Config, *, leave: bool, picture: Path | None = None) -> int:
@@ -41,14 +44,16 @@ async def demo(config: Config, *, leave: bool, picture: Path | None = None) -> i
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    console = Console(record=picture is not None, width=_RECORDING_WIDTH if picture else None)
+    console = Console(
+        highlight=False, record=picture is not None, width=_RECORDING_WIDTH if picture else None
+    )
     console.print("Starting PostgreSQL, Redis, an EVM node, the contracts and three roles …")
     began = time.monotonic()
     async with running(config, logs=config.home / "logs") as platform:
         console.print(f"Ready in {time.monotonic() - began:.1f} s at [bold]{platform.base_url}[/]")
         passed = await _shown(platform, console, stop)
         if picture is not None:
-            console.save_svg(str(picture), title="make demo")
+            picture.write_text(_FONT_LINKS.sub("", console.export_svg(title="make demo")))
         if not leave:
             _invite(console, platform)
             await stop.wait()

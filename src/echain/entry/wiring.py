@@ -46,35 +46,40 @@ def application_of(
     fees: Mapping[int, Fees],
     users: accounts.Authenticator,
 ) -> Application:
-    """Return the ASGI application with every slice's endpoints."""
+    """Return the ASGI application of the `api` role."""
     gates = admission.gate_authenticator(parts.database, utc_now)
-    intents = _intents(parts, book, fees)
-    endpoints: list[Endpoint] = [
-        *accounts_rest.endpoints(
-            parts.database,
-            users,
-            public_url=config.public_url,
-            chain_ids=[one.chain_id for one in config.chains],
-        ),
-        *events_rest.endpoints(parts.database, parts.cache, intents, public_url=config.public_url),
-        *tickets_rest.endpoints(parts.database, intents),
-        *admission_rest.endpoints(
-            parts.database, intents, code_key=_code_key(config), relays=_relays(config)
-        ),
-        *insights_rest.endpoints(
-            parts.database, parts.rpcs, {chain_id: quote.chain for chain_id, quote in fees.items()}
-        ),
-        *chain_rest.endpoints(parts.database, parts.rpcs, fees),
-        *health.endpoints(parts.database, parts.redis, parts.rpcs),
-    ]
     return application(
-        endpoints,
+        endpoints_of(config, parts, book, fees, users),
         authenticate=either(users, gates),
         clock=utc_now,
         idempotency=StoredIdempotency(parts.database),
         title=_TITLE,
         version=version("echain"),
     )
+
+
+def endpoints_of(
+    config: Config,
+    parts: Services,
+    book: AddressBook,
+    fees: Mapping[int, Fees],
+    users: accounts.Authenticator,
+) -> list[Endpoint]:
+    """Return every slice's endpoints."""
+    intents = _intents(parts, book, fees)
+    chain_ids = [one.chain_id for one in config.chains]
+    known = {chain_id: quote.chain for chain_id, quote in fees.items()}
+    return [
+        *accounts_rest.endpoints(parts.database, users, public_url=config.public_url, chain_ids=chain_ids),
+        *events_rest.endpoints(parts.database, parts.cache, intents, public_url=config.public_url),
+        *tickets_rest.endpoints(parts.database, intents),
+        *admission_rest.endpoints(
+            parts.database, intents, code_key=_code_key(config), relays=_relays(config)
+        ),
+        *insights_rest.endpoints(parts.database, parts.rpcs, known),
+        *chain_rest.endpoints(parts.database, parts.rpcs, fees),
+        *health.endpoints(parts.database, parts.redis, parts.rpcs),
+    ]
 
 
 def fees_of(config: Config, parts: Services, stack: AsyncExitStack) -> dict[int, Fees]:

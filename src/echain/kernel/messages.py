@@ -20,3 +20,17 @@ class Message(msgspec.Struct, frozen=True):
     data: Mapping[str, object]
     chain_id: int | None = None
     block_number: int | None = None
+
+
+TYPES: Mapping[str, str] = {
+    "event_created": "an event was created on chain",
+    "event_updated": "an event's metadata, schedule or state changed",
+    "price_update": "a tier has a new price for purchases from now on",
+    "ticket_sold": "tickets were bought or handed out",
+    "ticket_transferred": "a ticket has a new holder",
+    "ticket_refunded": "a cancelled event's ticket was paid back",
+    "checkin_complete": "a ticket was used on chain and its POAP minted",
+    "notification": "a user should know this: a title, a text and a kind",
+    "reverted": "a reorg undid the messages with these ids",
+}
+"""Every type of message, with what it tells; clients skip types that they do not know."""

@@ -50,7 +50,7 @@ class RouteNotFound(Refusal):
     """There is no such path; paths have no trailing slash. See /docs."""
 
     kind = Kind.NOT_FOUND
-    code = "not_found"
+    code = "route.not_found"
     status = 404
 
 

@@ -76,4 +76,5 @@ def main() -> None:
     os.execv(command[0], command)  # noqa: S606 - no shell is wanted
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""Write what the documentation derives from the program: settings, commands, routes, error codes, messages.
+
+`make reference` writes `docs/reference.md` and the README's table of settings; ``--check`` only compares.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+
+import echain
+from echain.accounts.service import authenticator
+from echain.edge.http import Auth, Endpoint
+from echain.entry.addressbook import AddressBook
+from echain.entry.cli import commands
+from echain.entry.connections import Services
+from echain.entry.settings import read
+from echain.entry.wiring import endpoints_of
+from echain.infra.cache import Cache
+from echain.infra.config import VARIABLES, Variable
+from echain.infra.database import Database
+from echain.kernel.errors import EchainError
+from echain.kernel.messages import TYPES
+from echain.kernel.time import utc_now
+
+ROOT = Path(__file__).parent.parent
+REFERENCE = ROOT / "docs" / "reference.md"
+README = ROOT / "README.md"
+MARKS = ("<!-- settings -->", "<!-- /settings -->")
+
+WHO = {
+    Auth.PUBLIC: "anyone",
+    Auth.OPTIONAL: "anyone; more when signed in",
+    Auth.USER: "signed in",
+    Auth.ANY: "signed in, or a gate",
+    Auth.GATE: "a gate",
+}
+
+
+def main() -> None:
+    written = {REFERENCE: reference(), README: readme()}
+    stale = [path for path, text in written.items() if path.read_text() != text]
+    if "--check" in sys.argv[1:]:
+        if stale:
+            names = ", ".join(str(path.relative_to(ROOT)) for path in stale)
+            sys.exit(f"{names} say something else than the program; run `make reference` and commit")
+        return
+    for path in stale:
+        path.write_text(written[path])
+
+
+def reference() -> str:
+    """Return the whole reference page."""
+    parts = [
+        "# Reference",
+        "Written from the program by `make reference`; a test fails when it says something else.",
+        "## Settings",
+        table(("variable", "default", "meaning"), map(setting_row, VARIABLES)),
+        "## Commands",
+        table(("command", "what it does"), command_rows(commands)),
+        "## Routes",
+        "Bodies are in the OpenAPI document at `/api/v1/openapi.json` and on the page `/docs`.",
+        table(("route", "for", "what it does"), map(route_row, sorted(endpoints(), key=route_order))),
+        "## Error codes",
+        "`error.code` in the envelope. Clients may rely on a code; the text may change.",
+        table(("code", "kind", "what it means"), error_rows()),
+        "## Messages",
+        "`type` of an outbox message.",
+        table(("type", "what it tells"), ((f"`{name}`", meaning) for name, meaning in TYPES.items())),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def readme() -> str:
+    """Return the README with its table of settings as the program has it."""
+    text = README.read_text()
+    before, rest = text.split(MARKS[0])
+    after = rest.split(MARKS[1])[1]
+    settings = table(("variable", "default", "meaning"), map(setting_row, VARIABLES))
+    return f"{before}{MARKS[0]}\n{settings}\n{MARKS[1]}{after}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def setting_row(variable: Variable) -> tuple[str, str, str]:
+    default = variable.default
+    shown = "" if default is None or default == () else f"`{default}`"
+    return f"`{variable.name}`", shown, variable.meaning
+
+
+def command_rows(group: click.Group) -> Iterator[tuple[str, str]]:
+    for name, command in sorted(group.commands.items()):
+        options = " ".join(one.opts[0] for one in command.params if isinstance(one, click.Option))
+        yield f"`echain {name}{' ' + options if options else ''}`", command.get_short_help_str(limit=200)
+
+
+def route_row(endpoint: Endpoint) -> tuple[str, str, str]:
+    return f"`{endpoint.method} {endpoint.path}`", WHO[endpoint.auth], endpoint.summary
+
+
+def route_order(endpoint: Endpoint) -> tuple[str, str]:
+    return endpoint.path, endpoint.method
+
+
+def error_rows() -> Iterator[tuple[str, str, str]]:
+    """Yield every error class below `EchainError`, by code.
+
+    Raises:
+        ValueError: two classes share a code and say different things.
+    """
+    for module in pkgutil.walk_packages(echain.__path__, "echain."):
+        importlib.import_module(module.name)
+    rows = {
+        (kind.code, kind.kind.value, summary(kind))
+        for kind in subclasses(EchainError)
+        if "code" in vars(kind)
+    }
+    codes = [code for code, _, _ in rows]
+    if len(set(codes)) != len(codes):
+        raise ValueError(
+            f"codes with two meanings: {sorted(code for code in codes if codes.count(code) > 1)}"
+        )
+    yield from ((f"`{code}`", kind, text) for code, kind, text in sorted(rows))
+
+
+def summary(kind: type) -> str:
+    return " ".join((kind.__doc__ or "").strip().split("\n\n")[0].split())
+
+
+def subclasses(kind: type[EchainError]) -> Iterator[type[EchainError]]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from subclasses(one)
+
+
+def endpoints() -> list[Endpoint]:
+    """Return every endpoint of the API role; nothing is connected for it."""
+    with TemporaryDirectory() as home:
+        config = read({"ECHAIN_HOME": home, "ECHAIN_DEVNET": "true"})
+    nowhere = Database.lazy("postgresql://nobody@127.0.0.1:1/none")
+    parts = Services(nowhere, None, Cache("postgresql://nobody@127.0.0.1:1/none", None), {})
+    return endpoints_of(config, parts, AddressBook(config, nowhere), {}, authenticator(nowhere, utc_now))
+
+
+if __name__ == "__main__":
+    main()
