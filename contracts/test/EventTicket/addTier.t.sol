@@ -70,6 +70,19 @@ contract AddTierTest is Platform {
         }
     }
 
+    function test_ASaleThatOpensWithTheEventsEndIsEmpty() public {
+        IEventTicket.TierParams memory t = tierParams(PRICE, 10);
+        t.saleStart = END;
+        _refuses(t);
+        (t.saleStart, t.saleEnd) = (END - 1, END - 1);
+        _refuses(t);
+        t.saleEnd = END + 1;
+        _refuses(t);
+        t.saleEnd = END;
+        vm.prank(organizer);
+        tickets.addTier(t);
+    }
+
     function _refuses(IEventTicket.TierParams memory t) private {
         vm.expectRevert(IEventTicket.EventTicket_BadTier.selector);
         vm.prank(organizer);

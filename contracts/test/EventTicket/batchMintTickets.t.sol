@@ -2,6 +2,7 @@
 pragma solidity ^0.8.24;
 
 import {EventTicket} from "../../src/EventTicket.sol";
+import {IEventFactory} from "../../src/interfaces/IEventFactory.sol";
 import {IEventTicket} from "../../src/interfaces/IEventTicket.sol";
 import {Platform} from "../foundation/Platform.sol";
 import {IERC721Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
@@ -34,6 +35,18 @@ contract BatchMintTicketsTest is Platform {
             vm.assertEq(tickets.ticket(id).pricePaidWei, 0);
         }
         vm.assertEq(tickets.ticket(72).pricePaidWei, VIP_PRICE);
+    }
+
+    function test_TheLastTicketOfTheLongestBatchIsLookedUpWithin50Reads() public {
+        IEventFactory.EventParams memory p = params();
+        (p.maxTickets, p.tiers[0].supply) = (200, 200);
+        (, tickets) = create(p);
+        (address[] memory to, uint256[] memory ids) = _batch(1, 200);
+        vm.prank(organizer);
+        tickets.batchMintTickets(to, ids);
+        uint256 before = gasleft();
+        tickets.ticket(200);
+        vm.assertLe(before - gasleft(), 50 * 3000);
     }
 
     function test_OnlyTheOrganizerHandsOutTickets() public {

@@ -130,6 +130,18 @@ contract Crowd is Check {
         _do(at, at.organizer(), abi.encodeCall(at.withdraw, ()));
     }
 
+    /// @dev The proceeds and the refunds are not both to be had, in neither order.
+    function withdrawAndCancel(uint256 where, uint256 order) external {
+        EventTicket at = _event(where);
+        if (block.timestamp < at.endTime()) return;
+        bytes memory first =
+            order % 4 == 0 ? abi.encodeCall(at.cancelEvent, ()) : abi.encodeCall(at.withdraw, ());
+        bytes memory second =
+            order % 4 == 0 ? abi.encodeCall(at.withdraw, ()) : abi.encodeCall(at.cancelEvent, ());
+        _do(at, at.organizer(), first);
+        _do(at, at.organizer(), second);
+    }
+
     function withdrawFees(uint256 where, uint256 who) external {
         EventTicket at = _event(where);
         _do(at, _person(who), abi.encodeCall(at.withdrawFees, ()));
@@ -137,7 +149,7 @@ contract Crowd is Check {
 
     function postpone(uint256 where, uint256 by) external {
         EventTicket at = _event(where);
-        uint40 end = uint40(at.endTime() + within(by, 0, 2 days));
+        uint40 end = uint40(at.endTime() + within(by, 0, 4 hours));
         vm.prank(at.organizer());
         (bool ok,) = address(factory)
             .call(
@@ -179,6 +191,18 @@ contract Crowd is Check {
         witness.look(at);
     }
 
+    function movePoap(uint256 where, uint256 what, uint256 to) external {
+        EventTicket at = _event(where);
+        uint256 id = _ticket(at, what);
+        if (id == 0 || !poap.isCheckedIn(at.eventId(), id)) return;
+        uint256 poapId = (at.eventId() << 128) | id;
+        address holder = poap.ownerOf(poapId);
+        vm.prank(holder);
+        (bool ok,) = address(poap).call(abi.encodeCall(poap.transferFrom, (holder, _person(to), poapId)));
+        ok;
+        witness.look(at);
+    }
+
     // --- modules ---
 
     function approve(uint256 where, uint256 what, uint256 which) external {
@@ -189,7 +213,7 @@ contract Crowd is Check {
         _do(at, at.ownerOf(id), abi.encodeCall(at.approve, (operator, id)));
     }
 
-    function useModule(uint256 where, uint256 what, uint256 which, uint256 kind, uint256 to) external {
+    function useModule(uint256 where, uint256 what, uint256 which, uint256 kind, uint256 to) public {
         EventTicket at = _event(where);
         uint256 id = within(what, 0, at.ticketsMinted() + 1);
         address operator = which % 4 == 0 ? _person(which) : modules[which % modules.length];
@@ -205,6 +229,18 @@ contract Crowd is Check {
         _do(at, operator, data);
     }
 
+    function approveAndUseModule(uint256 where, uint256 what, uint256 which, uint256 kind, uint256 to)
+        external
+    {
+        EventTicket at = _event(where);
+        uint256 id = _ticket(at, what);
+        if (id == 0) return;
+        which = which % 2 == 0 ? 2 : 1; // a module, and not one of the people
+        _do(at, at.ownerOf(id), abi.encodeCall(at.setApprovalForAll, (modules[which % modules.length], true)));
+        // The same ticket again: `within` maps an id to itself.
+        useModule(where, id, which, kind, to);
+    }
+
     function trust(uint256 which, bool trusted) external {
         vm.prank(admin);
         factory.setModule(modules[which % modules.length], trusted);
@@ -213,7 +249,7 @@ contract Crowd is Check {
     // --- the world ---
 
     function pass(uint256 time) external {
-        vm.warp(block.timestamp + within(time, 1, 12 hours));
+        vm.warp(block.timestamp + within(time, 1, 8 hours));
     }
 
     function pause(uint256 mood) external {
