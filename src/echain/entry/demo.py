@@ -53,7 +53,8 @@ async def demo(config: Config, *, leave: bool, picture: Path | None = None) -> i
         console.print(f"Ready in {time.monotonic() - began:.1f} s at [bold]{platform.base_url}[/]")
         passed = await _shown(platform, console, stop)
         if picture is not None:
-            picture.write_text(_FONT_LINKS.sub("", console.export_svg(title="make demo")))
+            svg = _FONT_LINKS.sub("", console.export_svg(title="make demo"))
+            await asyncio.to_thread(picture.write_text, svg)
         if not leave:
             _invite(console, platform)
             await stop.wait()
