@@ -101,10 +101,10 @@ def test_an_r_that_is_on_no_point_has_no_signer() -> None:
         require_signed_by(SIGNER, DIGEST, signature(r, S, V))
 
 
-@pytest.mark.parametrize("v", [v for v in range(256) if v not in (0, 1, 27, 28)])
-def test_any_other_v_is_refused(v: int) -> None:
-    with pytest.raises(SignatureMalformed, match="v is"):
-        require_signed_by(SIGNER, DIGEST, signature(R, S, v))
+def test_any_other_v_is_refused() -> None:
+    for v in set(range(256)) - {0, 1, 27, 28}:
+        with pytest.raises(SignatureMalformed, match="v is"):
+            require_signed_by(SIGNER, DIGEST, signature(R, S, v))
 
 
 def test_the_other_v_names_another_signer() -> None:
