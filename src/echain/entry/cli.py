@@ -47,9 +47,10 @@ def commands() -> None:
 @commands.command()
 def up() -> None:
     """Run everything on this machine until Ctrl-C."""
+    settings = _configured("up")
     from echain.entry.up import up as run
 
-    asyncio.run(run(_configured("up")))
+    asyncio.run(run(settings))
 
 
 @commands.command()
@@ -65,25 +66,28 @@ def demo(leave: bool, picture: Path | None) -> None:
 @commands.command()
 def api() -> None:
     """Serve the REST interface."""
+    settings = _configured("api")
     from echain.entry.api import serve
 
-    serve(_configured("api"))
+    serve(settings)
 
 
 @commands.command()
 def indexer() -> None:
     """Follow the configured chains."""
+    settings = _configured("indexer")
     from echain.entry.indexer import follow
 
-    _run(follow(_configured("indexer")))
+    _run(follow(settings))
 
 
 @commands.command()
 def worker() -> None:
     """Send the platform's own transactions."""
+    settings = _configured("worker")
     from echain.entry.worker import work
 
-    _run(work(_configured("worker")))
+    _run(work(settings))
 
 
 @commands.command()
@@ -91,12 +95,12 @@ def migrate() -> None:
     """Bring the database's schema up to date."""
     from echain.infra.migrate import migrate as run
 
-    config = _configured("migrate")
-    if config.database_url is None:
+    settings = _configured("migrate")
+    if settings.database_url is None:
         raise click.UsageError(
             "ECHAIN_DATABASE_URL is not set; `echain up` migrates its embedded database itself"
         )
-    asyncio.run(run(config.database_url))
+    asyncio.run(run(settings.database_url))
     click.echo("the schema is up to date")
 
 
@@ -113,9 +117,10 @@ def deploy(chain_id: int) -> None:
 @commands.command()
 def config() -> None:
     """Show the configuration as it is understood, secrets hidden."""
+    settings = _configured("config")
     from echain.entry.report import show_config
 
-    show_config(_configured("config"))
+    show_config(settings)
 
 
 @commands.command()

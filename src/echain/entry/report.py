@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Final
@@ -47,8 +48,7 @@ def show_config(config: Config) -> None:
         for chain in config.chains:
             name = variable.name.replace("<id>", str(chain.chain_id))
             table.add_row(name, shown(getattr(chain, variable.field)), variable.meaning)
-    console = Console()
-    console.print(table, width=None if console.is_terminal else _WIDE)
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
 
 
 def shown(value: object) -> str:
