@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ from echain.edge.http.server import BoundedProtocol
 
 
 @contextmanager
-def served(app: Any) -> Iterator[int]:
-    """Serve ``app`` with uvicorn in a thread on a free port of 127.0.0.1; yield the port."""
+def served(app: Any) -> Iterator[str]:
+    """Serve ``app`` with uvicorn in a thread on a free port of 127.0.0.1; yield its URL."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_level="critical", http=BoundedProtocol, lifespan="on")
@@ -29,31 +29,36 @@ def served(app: Any) -> Iterator[int]:
         while not server.started:
             assert thread.is_alive(), "the server did not start"
             thread.join(0.01)
-        yield listener.getsockname()[1]
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join(10)
         listener.close()
 
 
-def fuzz(port: int, folder: Path, *, headers: Mapping[str, str], examples: int, only: str = ".*") -> None:
-    """Run schemathesis over the document that ``port`` serves; fail with its report when it finds anything.
+def fuzz(
+    url: str,
+    folder: Path,
+    *,
+    token: str = "",
+    examples: int,
+    only: str = ".*",
+    but: str = "^$",
+    settings: str = "",
+    seconds: float = 110,
+) -> None:
+    """Run schemathesis over the document that ``url`` serves; fail with its report when it finds anything.
 
-    ``only`` is a regular expression of paths. The run is the same every time.
+    ``only`` and ``but`` are regular expressions of paths, ``settings`` the text of its configuration
+    file. The run is the same every time.
     """
+    (folder / "schemathesis.toml").write_text(settings)
     command = [
-        *(str(Path(sys.executable).with_name("st")), "run", f"http://127.0.0.1:{port}/api/v1/openapi.json"),
+        *(str(Path(sys.executable).with_name("st")), "run", f"{url}/api/v1/openapi.json"),
         *("--phases", "examples,coverage,fuzzing", "--max-examples", str(examples), "--checks", "all"),
-        *(
-            "--include-path-regex",
-            only,
-            "--generation-deterministic",
-            "--continue-on-failure",
-            "--no-color",
-            "--request-timeout",
-            "10",
-        ),
-        *(argument for name, value in headers.items() for argument in ("-H", f"{name}: {value}")),
+        *("--include-path-regex", only, "--exclude-path-regex", but, "--request-timeout", "10"),
+        *("--generation-deterministic", "--continue-on-failure", "--no-color"),
+        *(("-H", f"Authorization: Bearer {token}") if token else ()),
     ]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=110)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=seconds)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -160,8 +160,8 @@ def test_a_fuzzer_finds_nothing_in_the_example(database_url: str, tmp_path: Path
         yield
         await database.close()
 
-    with served(example(idempotency=StoredIdempotency(database), lifespan=closing)) as port:
-        fuzz(port, tmp_path, headers={"Authorization": "Bearer user"}, examples=8)
+    with served(example(idempotency=StoredIdempotency(database), lifespan=closing)) as url:
+        fuzz(url, tmp_path, token="user", examples=8)
 
 
 def test_a_fuzzer_finds_an_endpoint_that_answers_what_it_does_not_say(tmp_path: Path):
@@ -169,5 +169,5 @@ def test_a_fuzzer_finds_an_endpoint_that_answers_what_it_does_not_say(tmp_path: 
     async def liar(_call: Call[Nothing, Nothing, Nothing]) -> str:
         return "seven"
 
-    with served(example([liar])) as port, pytest.raises(AssertionError, match="liar"):
-        fuzz(port, tmp_path, headers={}, examples=1, only="liar")
+    with served(example([liar])) as url, pytest.raises(AssertionError, match="liar"):
+        fuzz(url, tmp_path, examples=1, only="liar")

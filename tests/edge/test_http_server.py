@@ -23,8 +23,8 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """A server whose patience is half a second instead of ten."""
     monkeypatch.setattr(server, "HEAD_SECONDS", 0.5)
     monkeypatch.setattr(body, "BODY_SECONDS", 0.5)
-    with served(example()) as port:
-        yield port
+    with served(example()) as url:
+        yield int(url.rpartition(":")[2])
 
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]

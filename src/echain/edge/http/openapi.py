@@ -267,11 +267,10 @@ def _successes(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Schema]:
 
 def _answer_schema(endpoint: Endpoint, schemas: _Schemas) -> Schema:
     answer: Any = endpoint.answer
-    if get_origin(answer) in {Union, UnionType}:
-        data: Schema = {"anyOf": [schemas.of(alternative) for alternative in get_args(answer)]}
-    else:
-        data = schemas.of(answer)
-    meta = "ListMeta" if get_origin(answer) is list else "Meta"
+    alternatives = get_args(answer) if get_origin(answer) in {Union, UnionType} else (answer,)
+    parts = [schemas.of(alternative) for alternative in alternatives]
+    data = parts[0] if len(parts) == 1 else {"anyOf": parts}
+    meta = "ListMeta" if any(get_origin(alternative) is list for alternative in alternatives) else "Meta"
     return _envelope(success=True, part="data", schema=data, meta={"$ref": f"#/components/schemas/{meta}"})
 
 
