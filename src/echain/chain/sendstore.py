@@ -174,11 +174,16 @@ _MINED: Final = """
         updated_at = now()
     WHERE id = $1
 """
+# Shown to the node again at once, not when its turn for that comes.
 _UNMINED: Final = """
-    UPDATE chain_transactions
-    SET status = 'sent', hash = NULL, block_number = NULL, block_hash = NULL, succeeded = NULL, spent_wei =
-    NULL,
-        failure = NULL, updated_at = now()
+    WITH reopened AS (
+        UPDATE chain_transactions
+        SET status = 'sent', hash = NULL, block_number = NULL, block_hash = NULL, succeeded = NULL,
+            spent_wei = NULL, failure = NULL, updated_at = now()
+        WHERE id = $1 OR (chain_id = $2 AND sender = $3 AND nonce >= $4 AND status IN ('final', 'failed'))
+        RETURNING id
+    )
+    UPDATE chain_attempts AS attempt SET broadcast_at = NULL FROM reopened WHERE transaction_id = reopened.id
 """
 _FINAL: Final = "UPDATE chain_transactions SET status = 'final', updated_at = now() WHERE id = $1"
 
@@ -357,18 +362,13 @@ async def mined(connection: Connection, job_id: UUID, receipt: Mined) -> None:
 
 async def unmined(connection: Connection, job_id: UUID) -> None:
     """Note that the block that had the job is gone."""
-    await connection.execute(_UNMINED + "WHERE id = $1", job_id)
+    await connection.execute(_UNMINED, job_id, None, None, None)
 
 
-async def unmined_from(connection: Connection, chain_id: int, sender: Address, nonce: int) -> int:
-    """Bring back all settled jobs from a nonce on, and return how many: the chain has forgotten them."""
-    tag = await connection.execute(
-        _UNMINED + "WHERE chain_id = $1 AND sender = $2 AND nonce >= $3 AND status IN ('final', 'failed')",
-        chain_id,
-        sender,
-        nonce,
-    )
-    return int(tag.rsplit(" ", 1)[1])
+async def unmined_from(connection: Connection, chain_id: int, sender: Address, nonce: int) -> bool:
+    """Bring back settled jobs from a nonce on, which the chain has forgotten; False when there are none."""
+    tag = await connection.execute(_UNMINED, None, chain_id, sender, nonce)
+    return tag != "UPDATE 0"
 
 
 async def settle(connection: Connection, job_id: UUID) -> None:

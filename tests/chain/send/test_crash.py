@@ -137,6 +137,7 @@ async def survive(world, database_url, *, kills, jobs, seed):
     assert sorted(job["nonce"] for job in (await world.jobs()).values()) == list(range(jobs))
 
 
+@pytest.mark.timeout(300)
 async def test_thirty_kills_lose_and_double_nothing(world, database_url):
     # Takes about 20 s: thirty processes live and die at real points of their work.
     await survive(world, database_url, kills=30, jobs=60, seed=7)

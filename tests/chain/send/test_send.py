@@ -47,7 +47,8 @@ async def test_a_lost_notification_is_made_up_for_by_looking(world):
         await world.until(lambda: world.counted() == [1])
         await world.database.execute(
             "INSERT INTO chain_transactions"
-            " (id, chain_id, dedupe, purpose, to_address, data, value_wei, gas_limit) SELECT gen_random_uuid(), chain_id, 'silent', purpose, to_address, $1, 0, gas_limit"
+            " (id, chain_id, dedupe, purpose, to_address, data, value_wei, gas_limit)"
+            " SELECT gen_random_uuid(), chain_id, 'silent', purpose, to_address, $1, 0, gas_limit"
             " FROM chain_transactions",
             world.COUNT + (2).to_bytes(32, "big"),
         )
