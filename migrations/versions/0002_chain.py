@@ -21,7 +21,7 @@ STATEMENTS: tuple[str, ...] = (
         CHECK (block_hash IS NOT NULL OR block_number = from_block - 1)
     )
     """,
-    # Blocks that may still change, the cursor's, and every block with a followed log; others are not kept.
+    # The first block, the cursor's, those that may still change or have a followed log; others are not kept.
     """
     CREATE TABLE chain_blocks (
         chain_id    BIGINT NOT NULL,

@@ -253,13 +253,19 @@ async def _append(
         (
             block
             for block in blocks
-            if block.number > segment.finalized or block.number in filled or block is last
+            if block.number > segment.finalized
+            or block.number in filled
+            or block is last
+            # By the first block a node that was wiped is told from one that lags.
+            or block.number == cursor.from_block
         ),
     )
     finalized = max(cursor.finalized_number, min(segment.finalized, last.number))
     if finalized // _PRUNE_EVERY > cursor.finalized_number // _PRUNE_EVERY:
         done = cursor.finalized_number // _PRUNE_EVERY * _PRUNE_EVERY
-        await store.prune_blocks(tx, chain_id, done - 1, min(finalized, last.number - 1))
+        await store.prune_blocks(
+            tx, chain_id, max(done - 1, cursor.from_block), min(finalized, last.number - 1)
+        )
     await store.move_cursor(tx, Cursor(chain_id, cursor.from_block, last.number, last.hash, finalized))
 
 

@@ -2,7 +2,7 @@
 
 A node may cut an answer short or answer from an index that is not complete. Headers hold a filter over all
 logs of their block; wherever it says that more may have happened than was answered, the whole block is read
-and must match the filter exactly.
+and must match the filter exactly, without gaps between the places of its logs.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class LogSource:
                 quiet = bloom.chance(block.logs_bloom) * len(masks) < _FALSE_ALARMS
                 if quiet and bloom.admits(block.logs_bloom, masks):
                     suspects.append(block)
-            elif bloom.of_logs(found) != block.logs_bloom and self._small(block):
+            elif self._small(block) and not _complete(block, found):
                 suspects.append(block)
         return suspects
 
@@ -158,11 +158,21 @@ class LogSource:
         unread = [block for block in blocks if block.number not in whole]
         answers = await self._rpc.logs_of_blocks([block.hash for block in unread])
         for block, logs in zip(unread, answers, strict=True):
-            if bloom.of_logs(logs) != block.logs_bloom:
+            if not _complete(block, logs):
                 raise LogsMissing(
                     f"the logs of block {block.number} do not match its header", block=block.number
                 )
             whole[block.number] = logs
+
+
+def _complete(block: Block, logs: Collection[Log]) -> bool:
+    """Return whether these can be all logs of a block: no place is free between them, the filter is theirs.
+
+    What no node can be convicted of by this: last logs of a block with nothing in them that others have not.
+    """
+    return max((log.log_index for log in logs), default=-1) + 1 == len(logs) and (
+        bloom.of_logs(logs) == block.logs_bloom
+    )
 
 
 def _take(logs: dict[tuple[int, int], Log], found: Iterable[Log], kinds: Mapping[Address, str]) -> None:

@@ -1,7 +1,7 @@
-"""A tree of blocks grown from a seed: real encoded logs of the platform's contracts, and what they must lead to.
+"""A tree of blocks grown from a seed: real encoded logs of the contracts, and what they must lead to.
 
-The scene of each block is a small model of the contracts, so that the logs are what these contracts emit and the
-model's own state can be compared with the projections.
+The scene of each block is a small model of the contracts, so that the logs are what these contracts emit and
+the model's own state can be compared with the projections.
 """
 
 from __future__ import annotations
@@ -299,7 +299,12 @@ LogWords = tuple[bytes, tuple[bytes, ...], bytes]
 
 
 def grown(
-    parent: Grown | None, words: Iterable[LogWords], scene: Scene, *, salt: bytes = b"", timestamp: int | None = None
+    parent: Grown | None,
+    words: Iterable[LogWords],
+    scene: Scene,
+    *,
+    salt: bytes = b"",
+    timestamp: int | None = None,
 ) -> Grown:
     """Return a block upon ``parent`` with these logs."""
     number = parent.block.number + 1 if parent else 0
@@ -324,7 +329,7 @@ def grown(
 
 
 def grow(parent: Grown | None, seed: int, *, acts: int = 6, timestamp: int | None = None) -> Grown:
-    """Return a block upon ``parent`` in which up to ``acts`` things happen; the same seed gives the same block."""
+    """Return a block upon ``parent`` in which up to ``acts`` things happen, all decided by the seed."""
     rng = random.Random(seed)
     scene = copy.deepcopy(parent.scene) if parent else Scene()
     words: list[LogWords] = []

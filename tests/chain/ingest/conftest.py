@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from tests.chain.ingest.forknode import ForkNode
@@ -13,6 +13,19 @@ from echain.chain.rpc import Rpc
 from echain.infra.database import Database
 
 _chain_ids = itertools.count(1_000)
+
+
+@pytest.fixture(scope="session")
+def shared_database_url(fresh_database: Callable[[], str]) -> str:
+    """One database for all of these tests: each has a chain of its own in it."""
+    return fresh_database()
+
+
+@pytest.fixture
+async def database(shared_database_url: str) -> AsyncIterator[Database]:
+    pool = await Database.connect(shared_database_url, size=10, name="test")
+    yield pool
+    await pool.close()
 
 
 @pytest.fixture

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 
-from tests.chain.ingest.blocktree import grow_many
-from tests.chain.ingest.forknode import ForkNode
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from tests.chain.ingest.blocktree import grow_many
+from tests.chain.ingest.forknode import ForkNode
 from tests.chain.ingest.projections import Followed
 
 from echain.chain.rpc import Rpc

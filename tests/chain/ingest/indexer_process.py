@@ -1,0 +1,24 @@
+"""An indexer of its own, for tests that kill it: database URL, node URL, what to follow as JSON."""
+
+import asyncio
+import sys
+
+import msgspec
+
+from echain.admission.onchain import AdmissionProjector
+from echain.chain.follow import FollowedChain, Follower
+from echain.chain.rpc import Rpc
+from echain.events.onchain import EventProjector
+from echain.infra.database import Database
+from echain.tickets.onchain import TicketProjector
+
+
+async def follow(database_url: str, node_url: str, chain: FollowedChain) -> None:
+    database = await Database.connect(database_url, size=4, name="indexer")
+    rpc = Rpc([node_url], chain_id=chain.chain_id)
+    projectors = (EventProjector(), TicketProjector(), AdmissionProjector())
+    await Follower(rpc, database, projectors, chain).run()
+
+
+if __name__ == "__main__":
+    asyncio.run(follow(sys.argv[1], sys.argv[2], msgspec.json.decode(sys.argv[3], type=FollowedChain)))
