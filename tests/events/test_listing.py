@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from uuid import UUID
 
 from tests.events.shop import OnChain, Person, Shop
 
+from echain.events.listing import Mark, decode_mark, encode_mark
 from echain.kernel.time import rfc3339
 
 EVENTS = "/api/v1/events"
@@ -153,6 +155,21 @@ async def test_a_cursor_that_is_none_is_refused(shop: Shop) -> None:
         assert (wrong.status, list(wrong.fields)) == (422, ["cursor"]), query
     both = await shop.anyone("GET", f"{EVENTS}?cursor={good}&page=2")
     assert (both.status, list(both.fields)) == (422, ["cursor"])
+
+
+async def test_the_first_and_the_last_hours_of_time_are_refused(shop: Shop) -> None:
+    organizer = await shop.person()
+    ends = (("from", "0001-01-01T00:00:00%2B14:00"), ("to", "9999-12-31T23:59:59-12:00"))
+    for field, moment in ends:
+        for query in (f"?{field}={moment}", f"/search?q=a&{field}={moment}", f"?mine=true&{field}={moment}"):
+            wrong = await organizer.client("GET", f"{EVENTS}{query}")
+            assert (wrong.status, list(wrong.fields)) == (422, [field])
+    first = decode_mark(
+        encode_mark(Mark("startTime", datetime.max.replace(tzinfo=UTC), UUID(int=0))), "startTime"
+    )
+    forged = encode_mark(Mark("startTime", first.at.replace(tzinfo=timezone(timedelta(hours=-1))), first.id))
+    wrong = await shop.anyone("GET", f"{EVENTS}?cursor={forged}")
+    assert (wrong.status, list(wrong.fields)) == (422, ["cursor"])
 
 
 async def test_sparse_fields_are_those_that_were_asked_for(shop: Shop) -> None:

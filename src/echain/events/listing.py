@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
@@ -114,7 +114,19 @@ def decode_mark(cursor: str, sort: Sort) -> Mark:
         mark = None
     if mark is None or mark.sort != sort or mark.at.tzinfo is None:
         raise invalid_field("cursor", "not the nextCursor of this list in this order")
-    return mark
+    return Mark(mark.sort, _utc(mark.at, "cursor"), mark.id)
+
+
+def _utc(moment: datetime, path: str) -> datetime:
+    """Return a moment in UTC; the first and last hours of time have none there.
+
+    Raises:
+        Invalid: the years 1 to 9999 in UTC do not hold it.
+    """
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise invalid_field(path, "outside the years 1 to 9999 in UTC") from None
 
 
 def check_paging(query: EventFilter) -> None:
@@ -250,9 +262,9 @@ def _published_conditions(
 ) -> list[str]:
     conditions: list[str] = []
     if query.from_ is not None:
-        conditions.append(f"event.starts_at >= {arguments(query.from_)}")
+        conditions.append(f"event.starts_at >= {arguments(_utc(query.from_, 'from'))}")
     if query.to is not None:
-        conditions.append(f"event.starts_at < {arguments(query.to)}")
+        conditions.append(f"event.starts_at < {arguments(_utc(query.to, 'to'))}")
     if query.chain_id is not None:
         conditions.append(f"event.chain_id = {arguments(query.chain_id)}")
     if query.category is not None:
@@ -276,9 +288,9 @@ def _draft_conditions(query: EventFilter, caller: Address | None, arguments: _Ar
     if query.organizer is not None:
         conditions.append(f"draft.organizer = {arguments(parse_address(query.organizer, path='organizer'))}")
     if query.from_ is not None:
-        conditions.append(f"{starts_at} >= {arguments(query.from_)}")
+        conditions.append(f"{starts_at} >= {arguments(_utc(query.from_, 'from'))}")
     if query.to is not None:
-        conditions.append(f"{starts_at} < {arguments(query.to)}")
+        conditions.append(f"{starts_at} < {arguments(_utc(query.to, 'to'))}")
     if query.chain_id is not None:
         conditions.append(f"draft.chain_id = {arguments(query.chain_id)}")
     if query.category is not None:
