@@ -288,8 +288,13 @@ async def test_what_a_reorg_takes_away_is_sent_again_byte_for_byte(world):
         await world.enqueue(1)
         await world.until_status("mined")
         before = await world.attempts()
+        world.anvil.rpc("evm_setAutomine", False)
         world.anvil.rpc("anvil_reorg", 1, [])
         assert world.counted() == []
+        await world.until_status("sent")
+        job = await world.job("count:1")
+        assert (job["block_number"], job["hash"], job["succeeded"]) == (None, None, None)
+        world.mine()
         await world.until(lambda: world.counted() == [1])
         await world.until_status("mined")
         world.mine(2)
@@ -332,6 +337,29 @@ async def test_a_nonce_that_the_key_s_owner_used_elsewhere_is_proven_before_anot
         await world.until(lambda: len(world.pool()) == 1)
         world.mine(3)
         await world.until_status("final")
+    assert world.counted() == [1]
+
+
+async def test_a_node_that_hides_a_receipt_does_not_make_the_job_be_sent_twice(world):
+    class Secretive(Rpc):
+        hiding = True
+
+        async def batch(self, calls):
+            answers = await super().batch(calls)
+            return [None] * len(answers) if self.hiding else answers
+
+    secretive = Secretive([world.anvil.url], chain_id=84532)
+    async with world.sending(rpc=secretive, rebroadcast_seconds=0.3):
+        await world.enqueue(1)
+        await world.until(lambda: world.counted() == [1])
+        for _ in range(5):
+            world.mine()
+            await asyncio.sleep(0.4)
+        job = await world.job("count:1")
+        assert (job["status"], job["nonce"]) == ("sent", 0)
+        secretive.hiding = False
+        await world.until_status("final")
+    await secretive.close()
     assert world.counted() == [1]
 
 
