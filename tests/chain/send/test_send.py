@@ -7,9 +7,11 @@ import itertools
 
 import pytest
 
+from echain.chain.chains import chain
 from echain.chain.rpc import Rpc
 from echain.chain.send import enqueue, retry
 from echain.infra.database import Database
+from echain.infra.embedded.anvil import Anvil
 from echain.kernel.evm import checksum
 
 ETHER = 10**18
@@ -444,3 +446,21 @@ async def test_a_dead_database_is_waited_for(anvil, own_postgres, world):
         await world.enqueue(2)
         await world.until(lambda: world.counted() == [1, 2])
     await database.close()
+
+
+async def test_one_build_sends_on_two_chains_at_once_with_one_key(world, tmp_path):
+    with Anvil(tmp_path / "base", home=tmp_path, chain_id=8453) as base:
+        base.rpc("anvil_setCode", checksum(world.COUNTER), world.COUNTER_CODE)
+        base_rpc = Rpc([base.url], chain_id=8453)
+        there = type(world)(base, base_rpc, world.database)
+        async with world.sending(), there.sending(on=chain(8453)):
+            await asyncio.gather(
+                *(world.enqueue(number) for number in range(0, 20, 2)),
+                *(there.enqueue(number, chain_id=8453) for number in range(1, 20, 2)),
+            )
+            await world.until(lambda: len(world.counted()) + len(there.counted()) >= 20)
+            base.rpc("anvil_mine", hex(10))
+            await there.until_status("final", *(f"count:{number}" for number in range(1, 20, 2)))
+        await base_rpc.close()
+        assert sorted(world.counted()) == list(range(0, 20, 2))
+        assert sorted(there.counted()) == list(range(1, 20, 2))
