@@ -18,6 +18,7 @@ from echain.edge.http.server import BoundedProtocol
 from echain.entry.addressbook import AddressBook
 from echain.entry.connections import services
 from echain.entry.stopping import limit_stopping
+from echain.entry.warming import warm_transactions
 from echain.entry.wiring import application_of, fees_of
 from echain.infra.config import Config
 from echain.kernel.errors import EchainError, Kind
@@ -92,6 +93,8 @@ async def _serve(config: Config, listening: socket.socket) -> None:
             )
         )
         _log.info("api.listening", host=config.host, port=config.port)
+        warming = asyncio.create_task(warm_transactions())
+        stack.callback(warming.cancel)
         await server.serve(sockets=[listening])
 
 

@@ -22,6 +22,7 @@ from echain.entry.connections import Services, services
 from echain.entry.deployment import platform_key
 from echain.entry.relays import relays
 from echain.entry.stopping import until_stopped
+from echain.entry.warming import warm_transactions
 from echain.infra.config import Config
 from echain.infra.database import Database, DatabaseUnavailable
 from echain.kernel.money import Wei
@@ -48,6 +49,7 @@ async def work(config: Config) -> None:
 
 
 async def _send(config: Config, parts: Services, book: AddressBook, key: Key, chain_id: int) -> None:
+    await warm_transactions()
     deployment = await book.wait_for(chain_id)
     rpc, known = parts.rpcs[chain_id], chain(chain_id, devnet=config.devnet)
     fees = Fees(rpc, known)
