@@ -12,7 +12,7 @@ from echain.chain import deploystore, watch, watchstore
 from echain.chain.chains import UnknownChain
 from echain.chain.fees import Fees
 from echain.chain.rawtx import parse_raw
-from echain.chain.rpc import ChainUnreachable, Rpc, WrongChain
+from echain.chain.rpc import ChainUnreachable, Rpc, RpcRefused, WrongChain
 from echain.chain.watch import Network, Transaction, TransactionRefused, TransactionUnknown
 from echain.edge.http import Auth, Call, Endpoint, Nothing, get, post
 from echain.infra.database import Database
@@ -111,7 +111,7 @@ def _transaction_endpoints(database: Database, networks: Mapping[int, Network]) 
         status=201,
         auth=Auth.USER,
         idempotent=True,
-        errors=(UnknownChain, TransactionRefused, ChainUnreachable, WrongChain),
+        errors=(UnknownChain, TransactionRefused, ChainUnreachable, WrongChain, RpcRefused),
     )
     async def submit(call: Call[Nothing, Nothing, Submission]) -> Submitted:
         return await _submit(database, networks, call)
@@ -122,7 +122,7 @@ def _transaction_endpoints(database: Database, networks: Mapping[int, Network]) 
         tag=TAG,
         path_params=HashPath,
         answer=Transaction,
-        errors=(TransactionUnknown, ChainUnreachable, WrongChain),
+        errors=(TransactionUnknown, UnknownChain, ChainUnreachable, WrongChain, RpcRefused),
     )
     async def transaction(call: Call[HashPath, Nothing, Nothing]) -> Transaction:
         return await watch.look_up(database, networks, parse_hash(call.path.hash))

@@ -8,6 +8,7 @@ import itertools
 import pytest
 
 from echain.chain.chains import chain
+from echain.chain.keys import DEVNET_KEY
 from echain.chain.rpc import Rpc
 from echain.chain.send import enqueue, retry
 from echain.infra.database import Database
@@ -464,3 +465,21 @@ async def test_one_build_sends_on_two_chains_at_once_with_one_key(world, tmp_pat
         await base_rpc.close()
         assert sorted(world.counted()) == list(range(0, 20, 2))
         assert sorted(there.counted()) == list(range(1, 20, 2))
+
+
+async def test_no_log_line_shows_the_key(world, capsys):
+    await world.enqueue(0, dedupe="refused", to=world.REFUSER, data=world.sold_out(3, 1))
+    await world.enqueue(0, dedupe="forbidden", data=bytes(4))
+    await world.enqueue(1)
+    async with world.sending():
+        await world.until(lambda: world.counted() == [1])
+        await world.until_status("failed", "refused", "forbidden")
+        world.anvil.stop()
+        await world.enqueue(2)
+        await asyncio.sleep(0.5)
+        world.anvil.start()
+        await world.until(lambda: world.counted() == [1, 2])
+    said = "".join(capsys.readouterr())
+    assert "send.failed" in said
+    assert "send.waits" in said
+    assert DEVNET_KEY.reveal() not in said
