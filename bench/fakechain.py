@@ -1,7 +1,7 @@
 """A node of 50 events and 100,000 transfers, encoded beforehand and served over real HTTP.
 
-It stands for a real node where repeatability matters: the same arguments give the same chain, and its own share
-of the machine is small and even. It knows only what a backfill asks: chain id, headers, logs by range or hash.
+It stands for a real node where repeatability matters: the same arguments give the same chain, and its own
+share of the machine is small. It knows only what a backfill asks: chain id, headers, logs by range or hash.
 
     python bench/fakechain.py [--blocks 3000] [--age-hours 0]
 """
@@ -68,7 +68,7 @@ class Generator:
     """Grows the chain block by block; about 22 tickets are sold and 12 moved in each."""
 
     def __init__(self, seed: int = 7) -> None:
-        self._rng = random.Random(seed)  # noqa: S311 - repeatable, not secret
+        self._rng = random.Random(seed)
         self._attendees = [_attendee(number) for number in range(ATTENDEES)]
         self.clones: list[bytes] = []
         self._owners: list[list[bytes]] = []
@@ -93,7 +93,17 @@ class Generator:
         tier = encode([_TIER], [(10**16, 1_000_000, 0, 0, 50, 0, bytes(32))])
         created = encode(
             ["string", "string", *["uint256"] * 4, "bytes32", "uint16", _RULES],
-            [f"Event {event_id}", f"ipfs://{number}", 10**16, 10**6, 1, 2, bytes(32), 250, (0, 0, True, 0, 0)],
+            [
+                f"Event {event_id}",
+                f"ipfs://{number}",
+                10**16,
+                10**6,
+                1,
+                2,
+                bytes(32),
+                250,
+                (0, 0, True, 0, 0),
+            ],
         )
         topics = [CREATED, _word(event_id), _word(self._attendees[0]), _word(clone)]
         return [(clone, [TIER_ADDED, _word(0)], tier), (FACTORY, topics, created)]
@@ -141,7 +151,9 @@ class Chain:
         every = max(1, blocks // (EVENTS * 2))
         parent = bytes(32)
         for number in range(blocks + 1):
-            parent = self._add(number, parent, generator.block(number, every), first_time + number * BLOCK_SECONDS)
+            parent = self._add(
+                number, parent, generator.block(number, every), first_time + number * BLOCK_SECONDS
+            )
 
     def _add(
         self, number: int, parent: bytes, words: list[tuple[bytes, list[bytes], bytes]], time_: int

@@ -92,7 +92,7 @@ class Ahead:
             read = await part.reading
         except (RpcRefused, ChainUnreachable) as error:
             await self.aclose()
-            if not self._ranges.span.refused(size, str(error)):
+            if part.first > self._final or not self._ranges.span.refused(size, str(error)):
                 raise
             _log.info("range cut", blocks=self._ranges.span.blocks, was=size, reason=str(error))
             return None

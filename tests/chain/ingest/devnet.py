@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,22 +126,25 @@ class Devnet:
 
     async def differences(self, database: Database) -> list[str]:
         """Return where the projections are not what the contracts and the node's logs say."""
+        # Aside, because the indexer under test lives in this very event loop.
+        owners, paid_in, transfers = await asyncio.to_thread(
+            lambda: (self.owners(), self.paid_in_wei(), self.transfers())
+        )
         found: list[str] = []
         seen = {
             row["token_id"]: "0x" + row["owner"].hex()
             for row in await database.fetch("SELECT token_id, owner FROM tickets")
         }
-        owners = self.owners()
         if seen != owners:
             found.append(f"tickets: {len(seen)} rows for {len(owners)} tickets, or other owners")
         paid = await database.fetchval("SELECT coalesce(sum(paid_in_wei), 0) FROM contract_escrow")
-        if int(paid) != self.paid_in_wei():
-            found.append(f"paid in: {paid} is not {self.paid_in_wei()}")
+        if int(paid) != paid_in:
+            found.append(f"paid in: {paid} is not {paid_in}")
         sold = await database.fetchval("SELECT sum(sold_tickets) FROM events")
         if (sold or 0) != len(owners):
             found.append(f"sold: {sold} is not {len(owners)}")
         facts = await database.fetch("SELECT block_number, log_index FROM transfers ORDER BY 1, 2")
-        if [tuple(row) for row in facts] != self.transfers():
+        if [tuple(row) for row in facts] != transfers:
             found.append("transfers are not the node's logs")
         told = await database.fetchval(
             "SELECT count(*) FROM outbox WHERE type = 'ticket_sold' AND channel LIKE 'event:%'"
