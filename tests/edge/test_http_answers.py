@@ -171,6 +171,23 @@ async def test_a_cookie_cannot_carry_separators(cookie: Cookie):
         cookie.header()
 
 
+@pytest.mark.parametrize(
+    "header", [("X-A", "a\r\nX-B: b"), ("X-A\r\nX-B", "b"), ("X-A", "a\0"), ("X A", "a"), ("", "a")]
+)
+async def test_a_header_cannot_begin_another(header: tuple[str, str]):
+    @get("/split", summary="", tag="t", answer=None)
+    async def split(_call: Call[Nothing, Nothing, Nothing]) -> Reply:
+        return Reply(headers=(header,))
+
+    @get("/split-raw", summary="", tag="t", answer=Raw)
+    async def split_raw(_call: Call[Nothing, Nothing, Nothing]) -> Raw:
+        return Raw(b"", headers=(header,))
+
+    client = Client(example([split, split_raw]))
+    assert (await client("GET", "/split")).status == 500
+    assert (await client("GET", "/split-raw")).status == 500
+
+
 async def test_raw_answers_have_no_envelope(client: Client):
     answer = await client("GET", "/api/v1/document")
     assert answer.body == "grüß".encode()

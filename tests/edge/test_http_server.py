@@ -62,6 +62,38 @@ async def test_a_connection_serves_many_requests(streams: Streams):
         assert (status, json.loads(answer)["success"]) == (200, True)
 
 
+async def test_pipelined_requests_are_answered_in_order(streams: Streams):
+    reader, writer = streams
+    writer.write(b"".join(head("GET", ONE, f"X-Request-Id: r{number}") for number in range(5)))
+    for number in range(5):
+        _, raw, answer = await read_answer(reader)
+        assert f"x-request-id: r{number}\r\n".encode() in raw
+        assert json.loads(answer)["meta"]["requestId"] == f"r{number}"
+
+
+async def test_a_client_that_wants_no_more_is_let_go(streams: Streams):
+    reader, writer = streams
+    writer.write(head("GET", ONE, "Connection: close"))
+    status, raw, _ = await read_answer(reader)
+    assert (status, b"connection: close" in raw) == (200, True)
+    await ends(reader)
+
+
+async def test_an_old_client_is_answered_and_let_go(streams: Streams):
+    reader, writer = streams
+    writer.write(f"GET {ONE} HTTP/1.0\r\n\r\n".encode())
+    assert (await read_answer(reader))[0] == 200
+    await ends(reader)
+
+
+async def test_a_client_that_waits_for_100_continue_hears_it(streams: Streams):
+    reader, writer = streams
+    writer.write(head("POST", "/api/v1/touch", JSON, "Content-Length: 2", "Expect: 100-continue"))
+    assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    writer.write(b"{}")
+    assert (await read_answer(reader))[0] == 200
+
+
 async def test_head_and_304_leave_the_connection_in_step(streams: Streams):
     reader, writer = streams
     writer.write(head("HEAD", ONE))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from enum import Enum
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -59,6 +59,10 @@ class Headers(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         return self._raw[name.lower().encode("latin-1", "replace")].decode("latin-1")
+
+    def get(self, name: str, default: Any = None, /) -> Any:  # as Mapping's, without its exception on a miss
+        value = self._raw.get(name.lower().encode("latin-1", "replace"))
+        return default if value is None else value.decode("latin-1")
 
     def __iter__(self) -> Iterator[str]:
         return (name.decode("latin-1") for name in self._raw)

@@ -20,27 +20,27 @@ def timestamp(moment: datetime) -> bytes:
     return text[1:24] + b"Z" if moment.microsecond else text[1:20] + b".000Z"
 
 
-def success(data: bytes, timestamp: bytes, request_id: bytes, page: PageInfo | None = None) -> bytes:
+def success(data: bytes, now: datetime, request_id: str, page: PageInfo | None = None) -> bytes:
     """Return the envelope of encoded ``data``; the request id holds nothing that JSON escapes."""
-    if page is None:
-        return b'{"success":true,"data":%b,"meta":{"timestamp":"%b","requestId":"%b"}}' % (
+    end = b'"}}' if page is None else b'","page":%b}}' % encode(page)
+    return b"".join(
+        (
+            b'{"success":true,"data":',
             data,
-            timestamp,
-            request_id,
+            b',"meta":{"timestamp":"',
+            timestamp(now),
+            b'","requestId":"',
+            request_id.encode("ascii"),
+            end,
         )
-    return b'{"success":true,"data":%b,"meta":{"timestamp":"%b","requestId":"%b","page":%b}}' % (
-        data,
-        timestamp,
-        request_id,
-        encode(page),
     )
 
 
-def failure(error: EchainError, timestamp: bytes, request_id: bytes) -> bytes:
+def failure(error: EchainError, now: datetime, request_id: str) -> bytes:
     """Return the envelope of an error: its code, message and details."""
     reason: dict[str, Any] = {"code": error.code, "message": error.message, "details": error.details}
     return b'{"success":false,"error":%b,"meta":{"timestamp":"%b","requestId":"%b"}}' % (
         _encode_anything(reason),
-        timestamp,
-        request_id,
+        timestamp(now),
+        request_id.encode("ascii"),
     )

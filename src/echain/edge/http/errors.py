@@ -101,7 +101,7 @@ class WrongMediaType(Refusal):
 
 
 class HeadersTooLarge(Refusal):
-    """The request carries too many or too long headers."""
+    """The request carries more than 100 headers, or more than 16 KiB of them."""
 
     kind = Kind.TOO_LARGE
     code = "request.headers_too_large"

@@ -95,13 +95,12 @@ class Idempotency(Protocol):
         ...
 
 
-def checked_key(text: bytes) -> str:
+def checked_key(key: str) -> str:
     """Return the key that the header carries.
 
     Raises:
         Invalid: empty, over 255 characters, or not visible ASCII.
     """
-    key = text.decode("latin-1")
     if not _KEY.fullmatch(key):
         raise invalid_field(
             "Idempotency-Key", "1 to 255 visible ASCII characters; a random UUID is a good key"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from echain.edge.http.answer import Raw, Rendered, Reply
@@ -15,6 +17,9 @@ from echain.kernel.errors import EchainError, Kind
 from echain.kernel.paging import Page, PageInfo
 
 Header = tuple[bytes, bytes]
+
+_HEADER_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
+_HEADER_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 
 JSON = (b"content-type", b"application/json")
 NOSNIFF = (b"x-content-type-options", b"nosniff")
@@ -50,29 +55,25 @@ class Renderer:
         else:
             self._caching = REVALIDATE if endpoint.auth is Auth.PUBLIC else REVALIDATE_PRIVATE
 
-    def answer(
-        self, result: object, timestamp: bytes, request_id: bytes, if_none_match: bytes | None
-    ) -> Answer:
+    def answer(self, result: object, now: datetime, request_id: str, if_none_match: bytes | None) -> Answer:
         """Return the answer of a handler's result.
 
         A GET that is answered with 200 carries an ETag, and becomes 304 where ``if_none_match`` names it.
         """
         if type(result) is Reply:
-            return self._reply(result, timestamp, request_id, if_none_match)
+            return self._reply(result, now, request_id, if_none_match)
         if type(result) is Raw:
             return self._raw(result, if_none_match)
         data, page, etag = _encoded(result, tagged=self._tagged)
         if not self._tagged:
-            return Answer(self._status, [JSON, self._caching], success(data, timestamp, request_id, page))
+            return Answer(self._status, [JSON, self._caching], success(data, now, request_id, page))
         tag = (b"etag", etag)
         if if_none_match is not None and matches(if_none_match, etag):
             return Answer(NOT_MODIFIED, [tag, self._caching], b"")
-        return Answer(OK, [JSON, self._caching, tag], success(data, timestamp, request_id, page))
+        return Answer(OK, [JSON, self._caching, tag], success(data, now, request_id, page))
 
-    def _reply(
-        self, reply: Reply, timestamp: bytes, request_id: bytes, if_none_match: bytes | None
-    ) -> Answer:
-        inner = self.answer(reply.value, timestamp, request_id, if_none_match)
+    def _reply(self, reply: Reply, now: datetime, request_id: str, if_none_match: bytes | None) -> Answer:
+        inner = self.answer(reply.value, now, request_id, if_none_match)
         own = _lowered(reply.headers)
         headers = [
             header for header in inner.headers if header[0] != b"cache-control" or not _decides_caching(own)
@@ -81,7 +82,7 @@ class Renderer:
         headers += [(b"set-cookie", cookie.header()) for cookie in reply.cookies]
         if reply.status is not None and reply.status != self._status:
             if inner.status == NOT_MODIFIED:
-                inner = self.answer(reply.value, timestamp, request_id, None)
+                inner = self.answer(reply.value, now, request_id, None)
             headers = [header for header in headers if header[0] != b"etag"]
             return Answer(reply.status, headers, inner.body)
         return Answer(inner.status, headers, inner.body)
@@ -116,14 +117,19 @@ def _encoded(result: object, *, tagged: bool) -> tuple[bytes, PageInfo | None, b
 
 
 def _lowered(headers: Sequence[tuple[str, str]]) -> list[Header]:
-    return [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in headers]
+    """Return a handler's headers as they go out; ValueError where one would begin another."""
+    lowered = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in headers]
+    for name, value in lowered:
+        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+            raise ValueError("a header's name or value holds characters that end it")
+    return lowered
 
 
 def _decides_caching(headers: Sequence[Header]) -> bool:
     return any(name == b"cache-control" for name, _ in headers)
 
 
-def refused(error: EchainError, timestamp: bytes, request_id: bytes) -> Answer:
+def refused(error: EchainError, now: datetime, request_id: str) -> Answer:
     """Return the answer of an error; its ``retryAfterSeconds`` detail becomes Retry-After."""
     headers: list[Header] = [JSON, NO_STORE]
     if error.kind is Kind.UNAUTHENTICATED:
@@ -135,4 +141,4 @@ def refused(error: EchainError, timestamp: bytes, request_id: bytes) -> Answer:
         headers.append((b"retry-after", b"%d" % retry_after))
     if isinstance(error, Refusal) and error.closes:
         headers.append(CLOSE)
-    return Answer(status_of(error), headers, failure(error, timestamp, request_id))
+    return Answer(status_of(error), headers, failure(error, now, request_id))
