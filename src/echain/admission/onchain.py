@@ -9,7 +9,7 @@ from echain.admission import tables
 from echain.chain.abi import INT8_MAX, compile_events
 from echain.chain.contracts import contract
 from echain.chain.types import Change, Contract, EventDecoder, Fact
-from echain.events.tables import events_by_number
+from echain.events.service import events_by_number
 from echain.infra.database import Tx
 from echain.kernel.evm import checksum
 from echain.kernel.messages import Message

@@ -10,11 +10,19 @@ import msgspec
 
 from echain.chain.types import Block, Contract, Log
 from echain.infra.database import Connection, Tx
+from echain.kernel.errors import EchainError, Kind
 from echain.kernel.evm import Address, Hash32
 from echain.kernel.time import from_unix
 
 _REGISTER_LOCK: Final = 0x6563_6861
 """Advisory lock class of registering: CREATE TABLE IF NOT EXISTS alone does not survive two at once."""
+
+
+class NotFollowed(EchainError):
+    """The chain was never indexed here; start the indexer first."""
+
+    kind = Kind.NOT_FOUND
+    code = "chain.not_followed"
 
 
 class Cursor(msgspec.Struct, frozen=True):
@@ -118,7 +126,7 @@ async def read_cursor(connection: Connection, chain_id: int, *, lock: bool = Fal
         chain_id,
     )
     if row is None:
-        raise LookupError(f"chain {chain_id} is not registered")
+        raise NotFollowed(f"nothing of chain {chain_id} was ever indexed; start the indexer first")
     return Cursor(*row)
 
 

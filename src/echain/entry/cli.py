@@ -82,6 +82,16 @@ def indexer() -> None:
 
 
 @commands.command()
+@click.option("--chain", "chain_id", type=int, required=True, help="Id of a configured chain.")
+def rebuild(chain_id: int) -> None:
+    """Fold a chain's projections anew from its stored logs; readers see the old ones until it is done."""
+    settings = _configured("rebuild")
+    from echain.entry.indexer import rebuild as run
+
+    click.echo(f"{asyncio.run(run(settings, chain_id)):,} logs folded")
+
+
+@commands.command()
 def worker() -> None:
     """Send the platform's own transactions."""
     settings = _configured("worker")

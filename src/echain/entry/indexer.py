@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import structlog
+from rich.console import Console
 
 from echain.admission.onchain import AdmissionProjector
+from echain.chain import ingest
 from echain.chain.deploy import Deployment
 from echain.chain.follow import FollowedChain, Follower
 from echain.chain.types import Contract, Projector
 from echain.entry.addressbook import AddressBook
 from echain.entry.connections import Services, services
+from echain.entry.progress import shown
 from echain.entry.stopping import until_stopped
 from echain.events.onchain import EventProjector
 from echain.infra.config import ChainConfig, Config
@@ -64,5 +67,20 @@ async def _follow(config: Config, parts: Services, book: AddressBook, chain: Cha
         projectors(),
         followed(config, chain, deployment),
         clock=utc_now,
+        on_progress=shown(chain.name, Console(stderr=True)),
     )
     await follower.run()
+
+
+async def rebuild(config: Config, chain_id: int) -> int:
+    """Fold a chain's projections anew from its stored logs, in one transaction; return how many logs.
+
+    Raises:
+        Invalid: the chain is not configured.
+        NotFollowed: nothing of it was ever indexed.
+    """
+    async with AsyncExitStack() as stack:
+        parts = await services(config, stack, name="echain rebuild")
+        config.chain(chain_id)
+        async with parts.database.transaction() as tx:
+            return await ingest.rebuild(tx, chain_id, ingest.Projection(projectors()))

@@ -13,7 +13,7 @@ import msgspec
 
 from echain.chain.intent import Intent
 from echain.events import intents as calls
-from echain.events import resource, rules, store
+from echain.events import resource, rules, store, tables
 from echain.events.intents import Intents
 from echain.events.types import (
     AlreadyPublished,
@@ -40,6 +40,11 @@ from echain.kernel.evm import Address, Hash32, checksum, to_hex
 from echain.kernel.ids import uuid7
 from echain.kernel.messages import Message
 from echain.kernel.money import Wei
+
+# What the slices above ask of the projections, and add to them, while they fold a block.
+TierSold = tables.TierSold
+add_sold = tables.add_sold
+events_by_number = tables.events_by_number
 
 _METADATA_PATH: Final = "/api/v1/metadata/"
 

@@ -12,7 +12,7 @@ import msgspec
 from echain.chain.abi import INT4_MAX, INT8_MAX, compile_events
 from echain.chain.contracts import contract
 from echain.chain.types import Change, Contract, EventDecoder, Fact, Log
-from echain.events.tables import TierSold, add_sold
+from echain.events.service import TierSold, add_sold
 from echain.infra import cache
 from echain.infra.database import Tx
 from echain.kernel.evm import ZERO_ADDRESS, Address, checksum
