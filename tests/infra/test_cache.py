@@ -11,6 +11,7 @@ import pytest
 from redis.asyncio import Redis as RedisClient
 
 from echain.infra.cache import Cache, invalidate, payloads
+from echain.infra.cache_redis import RedisLayer
 from echain.infra.database import Database
 from echain.infra.embedded.postgres import Postgres
 from echain.infra.embedded.redis import Redis
@@ -185,6 +186,45 @@ async def test_a_stale_value_cannot_come_back_through_redis(
                     assert int(await cache.get_or_render("counter", reading(counter))) >= value
         stop.set()
         await asyncio.gather(*readers)
+
+
+async def test_what_redis_kept_while_nobody_listened_is_not_believed(
+    database_url: str, client: RedisClient, counter: Database
+) -> None:
+    render = reading(counter)
+    async with Cache(database_url, client) as first:
+        await listening(first)
+        assert await first.get_or_render("counter", render) == b"0"
+    assert await client.keys("echain:cache:*")
+    await raise_counter(counter)
+    async with Cache(database_url, client) as second:
+        await listening(second)
+        assert await second.get_or_render("counter", render) == b"1"
+
+
+async def test_a_process_takes_over_what_another_rendered(database_url: str, client: RedisClient) -> None:
+    async def render() -> bytes:
+        return b"page"
+
+    async def never() -> bytes:
+        raise AssertionError("it is in Redis")
+
+    async with Cache(database_url, client) as one, Cache(database_url, client) as two:
+        await listening(one)
+        await listening(two)
+        assert await one.get_or_render("page", render) == b"page"
+        assert await two.get_or_render("page", never) == b"page"
+
+
+async def test_only_whoever_still_holds_the_lease_may_store(client: RedisClient) -> None:
+    slow, other = RedisLayer(client), RedisLayer(client)
+    assert await slow.look_up("page", b"a") is None
+    await other.drop(["page"])
+    await slow.store("page", b"a", b"old")
+    assert await other.look_up("page", b"b") is None
+    await slow.store("page", b"a", b"old")
+    await other.store("page", b"b", b"new")
+    assert await slow.look_up("page", b"c") == b"new"
 
 
 async def test_a_writer_that_forgets_a_key_reads_its_own_change(cache: Cache, counter: Database) -> None:
