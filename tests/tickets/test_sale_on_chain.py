@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -63,7 +64,10 @@ class Market:
             }
         )
         name = self.node.rpc("eth_sendRawTransaction", "0x" + bytes(signed.raw_transaction).hex())
-        receipt = self.node.rpc("eth_getTransactionReceipt", name)
+        # The node mines beside its answers.
+        async with asyncio.timeout(10):
+            while (receipt := self.node.rpc("eth_getTransactionReceipt", name)) is None:
+                await asyncio.sleep(0.005)
         assert receipt["status"] == "0x1", intent["summary"]
         await self.follow()
         return receipt
@@ -250,7 +254,11 @@ async def test_a_paused_factory_and_an_empty_wallet_are_said_before_anybody_sign
     admin = checksum(Key(DEVNET_KEY).address)
     factory = market.shop.factory
     assert factory is not None
-    market.node.rpc("eth_sendTransaction", {"from": admin, "to": checksum(factory), "data": "0x8456cb59"})
+    pause = {"from": admin, "to": checksum(factory), "data": "0x8456cb59"}
+    name = market.node.rpc("eth_sendTransaction", pause)
+    async with asyncio.timeout(10):
+        while market.node.rpc("eth_getTransactionReceipt", name) is None:
+            await asyncio.sleep(0.005)
     refused = await organizer.client("POST", f"{EVENTS}/{draft['id']}/publish")
     assert (refused.status, refused.error["code"]) == (409, "events.creation_refused")
     assert refused.error["details"]["error"] == "EnforcedPause"
