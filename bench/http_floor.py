@@ -1,0 +1,108 @@
+"""The bare ASGI application beside the API: no routing, no checks, no headers but two; the same data.
+
+``python -m bench.http_floor DATABASE_URL SOCKET`` serves it on a socket that is listened on already.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+import uvicorn
+import uvloop
+
+from echain.events import listing, resource, store
+from echain.events.listing import EventFilter
+from echain.events.types import DraftContent
+from echain.infra.database import Database
+from echain.kernel.evm import Address
+from echain.kernel.ids import uuid7
+from echain.kernel.time import utc_now
+
+POOL: Final = 10
+ORGANIZER: Final = Address(b"\x33" * 20)
+PER_PAGE: Final = 20
+META: Final = b',"meta":{"timestamp":"2026-12-01T19:00:00.000Z","requestId":"5f0c1b7a9e3d2468-1a2b"}}'
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(DraftContent).decode
+
+
+class Bare:
+    """Answers four paths by their first letter."""
+
+    def __init__(self, url: str) -> None:
+        self._database = Database.lazy(url, size=POOL, name="bench floor")
+        self._pages: dict[str, bytes] = {}
+
+    async def __call__(self, scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
+        """Serve one request."""
+        _, kind, rest = scope["path"].split("/", 2)
+        if kind == "cached":
+            body = self._pages.get(rest) or await self._page(rest)
+        elif kind == "row":
+            body = await self._row(UUID(rest))
+        elif kind == "list":
+            body = await self._list(int(rest))
+        else:
+            body = await self._insert((await receive())["body"])
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _page(self, event_id: str) -> bytes:
+        self._pages[event_id] = await self._row(UUID(event_id))
+        return self._pages[event_id]
+
+    async def _row(self, event_id: UUID) -> bytes:
+        row = await store.event(self._database, event_id)
+        assert row is not None
+        return _enveloped(_encode(resource.event_of(row, utc_now())))
+
+    async def _list(self, page: int) -> bytes:
+        now = utc_now()
+        rows, _ = await listing.page_of(
+            self._database, EventFilter(), caller=None, now=now, limit=PER_PAGE, offset=(page - 1) * PER_PAGE
+        )
+        return _enveloped(_encode([resource.event_of(row, now) for row in rows]))
+
+    async def _insert(self, body: bytes) -> bytes:
+        content, draft_id, now = _decode(body), uuid7(), utc_now()
+        async with self._database.transaction() as tx:
+            await store.insert_draft(
+                tx,
+                draft_id,
+                ORGANIZER,
+                chain_id=content.chain_id,
+                content=msgspec.to_builtins(content),
+                now=now,
+            )
+        event = resource.draft_event(
+            content,
+            draft_id=draft_id,
+            organizer=ORGANIZER,
+            version=1,
+            metadata_hash=None,
+            created_at=now,
+            updated_at=now,
+        )
+        return _enveloped(_encode(event))
+
+
+def _enveloped(data: bytes) -> bytes:
+    return b'{"success":true,"data":' + data + META
+
+
+async def _serve(url: str, listening: socket.socket) -> None:
+    settings = uvicorn.Config(
+        Bare(url), http="httptools", ws="none", lifespan="off", access_log=False, log_level="error"
+    )
+    await uvicorn.Server(settings).serve(sockets=[listening])
+
+
+if __name__ == "__main__":
+    uvloop.run(_serve(sys.argv[1], socket.socket(fileno=int(sys.argv[2]))))
