@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 
 from echain.chain import deploy as contracts
-from echain.chain.chains import chain
+from echain.chain.chains import configured
 from echain.chain.deploy import Deployment
 from echain.chain.keys import Key
 from echain.chain.keys import platform_key as key_of
@@ -82,7 +82,7 @@ async def _deploy(config: Config, parts: Services, one: ChainConfig) -> Deployme
         rpc,
         parts.database,
         platform_key(config),
-        chain(one.chain_id, devnet=config.devnet),
+        configured(one, devnet=config.devnet),
         treasury=config.treasury,
         fee_bps=config.fee_bps,
         now=utc_now(),

@@ -15,7 +15,7 @@ from echain.admission import rest as admission_rest
 from echain.admission import service as admission
 from echain.admission.codes import CodeKey
 from echain.chain import rest as chain_rest
-from echain.chain.chains import UnknownChain, chain
+from echain.chain.chains import configured
 from echain.chain.fees import Fees
 from echain.chain.keys import KeyUnusable
 from echain.edge.http import Application, Caller, Endpoint, StoredIdempotency, application
@@ -84,15 +84,12 @@ def endpoints_of(
 
 def fees_of(config: Config, parts: Services, stack: AsyncExitStack) -> dict[int, Fees]:
     """Return a fee quote a chain, which ``stack`` closes."""
-    found: dict[int, Fees] = {}
-    for chain_id, rpc in parts.rpcs.items():
-        try:
-            known = chain(chain_id, devnet=config.devnet)
-        except UnknownChain as error:
-            _log.warning("chain.read_only", chain=chain_id, reason=error.message)
-            continue
-        found[chain_id] = Fees(rpc, known)
-        stack.push_async_callback(found[chain_id].close)
+    found = {
+        chain_id: Fees(rpc, configured(config.chain(chain_id), devnet=config.devnet))
+        for chain_id, rpc in parts.rpcs.items()
+    }
+    for quote in found.values():
+        stack.push_async_callback(quote.close)
     return found
 
 

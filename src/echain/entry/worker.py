@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from echain.admission.jobs import CHECK_IN, CheckInSweep
-from echain.chain.chains import chain
+from echain.chain.chains import configured
 from echain.chain.contracts import contract
 from echain.chain.deploy import Deployment
 from echain.chain.fees import Fees
@@ -51,7 +51,8 @@ async def work(config: Config) -> None:
 async def _send(config: Config, parts: Services, book: AddressBook, key: Key, chain_id: int) -> None:
     await warm_transactions()
     deployment = await book.wait_for(chain_id)
-    rpc, known = parts.rpcs[chain_id], chain(chain_id, devnet=config.devnet)
+    rpc = parts.rpcs[chain_id]
+    known = configured(config.chain(chain_id), devnet=config.devnet)
     fees = Fees(rpc, known)
     _log.info("worker.sending", chain=chain_id)
     try:
