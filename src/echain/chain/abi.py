@@ -184,6 +184,8 @@ def _tail(data: bytes, offset: int, unit: int) -> bytes:
 
 
 def _word_reader(kind: str) -> _Read:
+    if "[" in kind:
+        raise TypeError(f"{kind}: arrays of a fixed length are not read here")
     if kind == "address":
         return lambda word: word[12:]
     if kind.startswith("uint"):

@@ -48,6 +48,10 @@ class ForkNode:
         self._path = tip.path()
         self._by_hash = {bytes(grown.block.hash): grown for grown in self._path}
 
+    @property
+    def subscribers(self) -> int:
+        return len(self._sockets)
+
     async def announce(self) -> None:
         """Send the tip to everyone who subscribed to ``newHeads``."""
         params = {"subscription": "0x1", "result": header(self.tip.block)}
