@@ -35,6 +35,9 @@ class Evening:
     intent: dict[str, Any]
     admission_id: str
 
+    def dedupe(self, attempt: int) -> str:
+        return f"check-in:{DEVNET.chain_id}:{self.show.contract.hex()}:{self.token_id}:{attempt}"
+
     async def job(self) -> Any:
         return await self.theatre.database.fetchrow(
             """
@@ -196,7 +199,18 @@ async def test_sweeping_again_and_in_parallel_sends_one_transaction(evening: Eve
     for _ in range(5):
         await asyncio.gather(*(evening.look_now() for _ in range(4)))
     rows = await evening.theatre.database.fetch("SELECT dedupe FROM chain_transactions")
-    assert [row["dedupe"] for row in rows] == [f"check-in:{evening.admission_id}:1"]
+    assert [row["dedupe"] for row in rows] == [evening.dedupe(1)]
+
+
+async def test_undo_and_a_second_admission_share_one_transaction(evening: Evening) -> None:
+    await evening.enable()
+    await evening.look_now()
+    assert (await evening.gate.undo(evening.admission_id)).status == 200
+    code = await evening.house.code(evening.ada, evening.show.ticket(evening.token_id))
+    assert await evening.gate.verdict(code) == "admitted"
+    async with evening.theatre.sending():
+        await evening.until(evening.listed)
+    assert await evening.theatre.database.fetchval("SELECT count(*) FROM chain_transactions") == 1
 
 
 async def test_a_poap_that_a_reorg_takes_is_minted_again(evening: Evening) -> None:
@@ -240,7 +254,7 @@ async def test_a_failed_check_in_is_tried_again_later(evening: Evening) -> None:
         await evening.until(evening.listed)
     again = await evening.job()
     assert again["id"] != failed["id"]
-    assert again["dedupe"] == f"check-in:{evening.admission_id}:2"
+    assert again["dedupe"] == evening.dedupe(2)
 
 
 async def test_the_sweep_runs_by_itself(evening: Evening) -> None:

@@ -82,6 +82,25 @@ def test_a_fresh_admission_is_sent_at_once() -> None:
     assert isinstance(next_step(check_in(), now=NOW), Mint)
 
 
+def test_nothing_is_sent_while_a_transaction_is_open() -> None:
+    assert isinstance(next_step(check_in(attempts=1, job=JobState.OPEN), now=NOW), Wait)
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"gate_key_enabled": False},
+        {"cancelled": True},
+        {"ticket_state": None},
+        {"ticket_state": "used"},
+        {"ticket_state": "locked"},
+        {"ticket_state": "refunded"},
+    ],
+)
+def test_nothing_is_sent_that_the_contract_would_refuse(known: dict[str, object]) -> None:
+    assert isinstance(next_step(check_in(**known), now=NOW), Wait)
+
+
 def test_a_poap_that_a_reorg_may_still_take_is_watched() -> None:
     assert isinstance(next_step(check_in(poap_block=11), now=NOW), Wait)
     assert isinstance(next_step(check_in(poap_block=10), now=NOW), Settled)

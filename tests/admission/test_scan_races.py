@@ -12,6 +12,7 @@ from tests.accounts.people import Clock
 from tests.admission.house import Event, Gate, House, Person
 
 from echain.admission import store
+from echain.admission.jobs import CheckInSweep
 from echain.infra.database import Database
 
 GATES = 16
@@ -124,6 +125,20 @@ async def test_undo_against_scans_never_leaves_two_admissions_standing(
         assert again["admitted"] + again["already_admitted"] == GATES
         standing = await house.admitted(event)
         assert standing.count(token_id) == again["admitted"]
+
+
+async def test_undo_against_the_sweep_leaves_nothing_due(house: House) -> None:
+    event, ada = await house.event(), await house.person()
+    gate = await house.open_gate(event)
+    sweep = CheckInSweep(house.database, house.clock, {})
+    for token_id in range(30):
+        await house.sell(event, token_id, ada)
+        admission = (await gate.scan(house.signed(event, token_id, ada.address))).data["admissionId"]
+        undone, *_ = await asyncio.gather(gate.undo(admission), *(sweep.sweep() for _ in range(4)))
+        assert undone.status == 200
+    assert (
+        await house.database.fetchval("SELECT count(*) FROM admissions WHERE check_in_due IS NOT NULL") == 0
+    )
 
 
 async def test_a_scan_that_races_a_revocation_is_kept_or_refused_never_half(

@@ -100,7 +100,8 @@ def _known(row: Row) -> rules.CheckIn:
 
 
 async def _send(tx: Tx, row: Row, poap: Address, attempt: int) -> UUID:
-    """Queue the check-in of one admission; the same attempt is queued once, whoever sweeps."""
+    """Queue the check-in of a ticket; each attempt once, whoever sweeps and however often it was admitted."""
+    ticket = f"{row['chain_id']}:{row['ticket_contract'].hex()}:{row['token_id']}"
     return await send.enqueue(
         tx,
         chain_id=row["chain_id"],
@@ -108,5 +109,5 @@ async def _send(tx: Tx, row: Row, poap: Address, attempt: int) -> UUID:
         data=contract("Poap").encode(CHECK_IN, [int(row["blockchain_id"]), row["token_id"]]),
         gas_limit=CHECK_IN_GAS,
         purpose="admission.check_in",
-        dedupe=f"check-in:{row['id']}:{attempt}",
+        dedupe=f"check-in:{ticket}:{attempt}",
     )

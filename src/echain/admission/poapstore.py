@@ -60,7 +60,8 @@ async def due_check_ins(
     """Return admissions whose POAPs want a look, longest due first, locked; locked ones are skipped."""
     return await tx.fetch(
         """
-        SELECT admissions.id, admissions.chain_id, admissions.token_id, admissions.admitted_at,
+        SELECT admissions.id, admissions.chain_id, admissions.ticket_contract, admissions.token_id,
+               admissions.admitted_at,
                admissions.check_in_attempts, admissions.check_in_job, events.blockchain_id,
                coalesce(events.cancelled, FALSE) AS cancelled,
                tickets.state AS ticket_state, poaps.block_number AS poap_block, job.status AS job_status,

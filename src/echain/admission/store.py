@@ -21,8 +21,6 @@ SCAN: Final = """
         SELECT NULL, organizer, chain_id, ticket_contract, NULL
           FROM events
          WHERE $1::uuid IS NULL AND chain_id = $3 AND ticket_contract = $4 AND organizer = $2
-    ), repeated AS (
-        SELECT 1 FROM scans WHERE id = $9
     ), ruled AS (
         SELECT door.*, ticket.owner, ticket.tier_id, event.sold_tickets,
                standing.id AS standing_id, standing.admitted_at AS standing_at,
@@ -55,7 +53,6 @@ SCAN: Final = """
           LEFT JOIN admissions AS standing
             ON standing.chain_id = door.chain_id AND standing.ticket_contract = door.ticket_contract
            AND standing.token_id = $7 AND standing.undone_at IS NULL
-         WHERE NOT EXISTS (SELECT FROM repeated)
     ), admission AS (
         INSERT INTO admissions (id, chain_id, ticket_contract, token_id, holder, gate_id, operator, scan_id,
                                 admitted_at, check_in_due)
@@ -90,7 +87,7 @@ SCAN: Final = """
 
 Two statements that both find a ticket free meet at the index ``admissions_once``: the second waits for the
 first and then inserts nothing, so its scan is kept as ``already_admitted``. The scan's key is the referee
-between two deliveries of the same scan: the second aborts with its admission.
+between two deliveries of the same scan, now or much later: the second aborts, and its admission with it.
 """
 
 STANDING: Final = """
@@ -146,10 +143,9 @@ async def judge(
 
     Exactly one of ``claim``, ``refusal`` and ``ticket`` is set; the last is chain id, contract and token id
     of a check-in by hand.
-    ``verdict`` in the answer is NULL when ``scan_id`` was kept before; then nothing was written.
 
     Raises:
-        asyncpg.UniqueViolationError: the same scan is being kept at this moment; nothing was written.
+        asyncpg.UniqueViolationError: ``scan_id`` was kept before; nothing was written.
     """
     chain_id, contract, token_id = ticket or (None, None, claim.token_id if claim else None)
     return await connection.fetchrow(
