@@ -21,7 +21,7 @@ from bench.rows import Row
 RESULTS = Path(__file__).parent / "results.json"
 
 MEASUREMENTS = {
-    "bench.http": ("http_cached_rps", "http_row_rps", "http_list_rps", "http_insert_rps"),
+    "bench.http_api": ("http_cached_rps", "http_row_rps", "http_list_rps", "http_insert_rps"),
     "bench.orders": ("order_rps",),
     "bench.scan": ("scan_rps",),
     "bench.signin": ("signin_rps",),
