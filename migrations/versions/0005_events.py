@@ -176,9 +176,10 @@ STATEMENTS: tuple[str, ...] = (
     CREATE INDEX event_drafts_organizer ON event_drafts (organizer) WHERE deleted_at IS NULL
     """,
     """
-    CREATE INDEX event_drafts_metadata ON event_drafts (metadata_hash, organizer) WHERE metadata_hash IS NOT NULL
+    CREATE INDEX event_drafts_metadata ON event_drafts (metadata_hash, organizer)
+    WHERE metadata_hash IS NOT NULL
     """,
-    # A document is what a hash on chain commits to; it never changes. ``content`` is the draft as it was then.
+    # A document is what a hash on chain fixes; it never changes. ``content`` is its draft as it then was.
     """
     CREATE TABLE metadata_documents (
         hash       BYTEA PRIMARY KEY CHECK (octet_length(hash) = 32),

@@ -121,10 +121,12 @@ STATEMENTS: tuple[str, ...] = (
     """,
     # One admission ever; the referee of all gates.
     """
-    CREATE UNIQUE INDEX admissions_once ON admissions (chain_id, ticket_contract, token_id) WHERE undone_at IS NULL
+    CREATE UNIQUE INDEX admissions_once ON admissions (chain_id, ticket_contract, token_id)
+    WHERE undone_at IS NULL
     """,
     """
-    CREATE INDEX admissions_undone ON admissions (chain_id, ticket_contract, token_id) WHERE undone_at IS NOT NULL
+    CREATE INDEX admissions_undone ON admissions (chain_id, ticket_contract, token_id)
+    WHERE undone_at IS NOT NULL
     """,
     """
     CREATE INDEX admissions_check_in ON admissions (check_in_due) WHERE check_in_due IS NOT NULL

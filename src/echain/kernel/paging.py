@@ -35,4 +35,6 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
 def numbered(items: Sequence[T], *, page: int, per_page: int, total: int) -> Page[T]:
     """Return a page with totals; ``pages`` is at least 1."""
-    return Page(items, PageInfo(per_page=per_page, page=page, total=total, pages=max(1, -(-total // per_page))))
+    return Page(
+        items, PageInfo(per_page=per_page, page=page, total=total, pages=max(1, -(-total // per_page)))
+    )

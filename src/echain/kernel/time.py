@@ -10,7 +10,7 @@ Clock = Callable[[], datetime]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LAST_SECOND = 253_402_300_799
-"""The last Unix second of the year 9999, past which datetimes end; what a chain says later is held to this."""
+"""The last Unix second of the year 9999, where datetimes end; what a chain says beyond is held to this."""
 
 
 def utc_now() -> datetime:
