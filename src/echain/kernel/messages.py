@@ -11,8 +11,8 @@ class Message(msgspec.Struct, frozen=True):
     """A fact on a channel.
 
     ``channel`` is ``event:<id>``, ``user:<address>``, ``organizer:<id>``, ``market`` or ``platform``;
-    ``data`` holds plain JSON values with decimal strings for amounts. ``block_number`` is set when a block said so, so
-    that a reorg can name what no longer holds.
+    ``data`` holds plain JSON values with decimal strings for amounts. ``block_number`` is set when a block
+    said so, so that a reorg can name what no longer holds.
     """
 
     channel: str
