@@ -1,4 +1,7 @@
-"""An indexer of its own, for tests that kill it: database URL, node URL, what to follow as JSON."""
+"""An indexer of its own, for tests that kill it: database URL, node URL, what to follow as JSON.
+
+It writes a line once it is about to work, so that a kill finds it at work however slow the machine is.
+"""
 
 import asyncio
 import sys
@@ -17,6 +20,8 @@ async def follow(database_url: str, node_url: str, chain: FollowedChain) -> None
     database = await Database.connect(database_url, size=4, name="indexer")
     rpc = Rpc([node_url], chain_id=chain.chain_id)
     projectors = (EventProjector(), TicketProjector(), AdmissionProjector())
+    sys.stdout.write("working\n")
+    sys.stdout.flush()
     await Follower(rpc, database, projectors, chain).run()
 
 

@@ -56,8 +56,14 @@ async def following(devnet: Devnet, database: Database, chain: FollowedChain) ->
 def indexer_process(database_url: str, devnet: Devnet) -> subprocess.Popen[bytes]:
     chain = msgspec.json.encode(devnet.followed()).decode()
     return subprocess.Popen(
-        [sys.executable, PROGRAM, database_url, devnet.anvil.url, chain], stdout=subprocess.DEVNULL
+        [sys.executable, PROGRAM, database_url, devnet.anvil.url, chain], stdout=subprocess.PIPE
     )
+
+
+async def at_work(process: subprocess.Popen[bytes]) -> None:
+    """Wait until the process says that it is about to index."""
+    assert process.stdout is not None
+    assert await asyncio.to_thread(process.stdout.readline) == b"working\n"
 
 
 async def settled(devnet: Devnet, database: Database) -> None:
@@ -128,11 +134,12 @@ async def test_an_indexer_killed_at_any_moment_loses_and_doubles_nothing(
     reached, busy = await _reached(database), 0
     for kill in range(KILLS):
         process = indexer_process(database_url, devnet)
-        try:
-            await _trade(devnet, rng, seconds=rng.uniform(0.5, 1.5))
-        finally:
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
+        with process:
+            try:
+                await at_work(process)
+                await _trade(devnet, rng, seconds=rng.uniform(0, 0.5))
+            finally:
+                os.kill(process.pid, signal.SIGKILL)
         before, reached = reached, await _reached(database)
         busy += reached != before
         if kill % 7 == 6:
@@ -189,4 +196,4 @@ async def test_a_standby_takes_over_when_the_leader_dies(
             assert time.monotonic() - began < 5
     finally:
         leader.kill()
-        leader.wait()
+        leader.communicate()
