@@ -28,9 +28,7 @@ def mask(item: bytes) -> int:
 def of_logs(logs: Iterable[Log]) -> int:
     """Return the filter of exactly these logs."""
     items: set[bytes] = set()
-    for log in logs:
-        items.add(log.address)
-        items.update(log.topics)
+    items.update(*[(log.address, *log.topics) for log in logs])
     bits = 0
     for item in items:
         bits |= mask(item)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
+
+import msgspec
 
 from echain.infra.database import Tx
 from echain.kernel.messages import Message
@@ -26,6 +28,15 @@ _PUBLISH: Final = """
 """
 
 
+def _records(messages: Sequence[Message]) -> Iterator[tuple[object, ...]]:
+    """Yield rows; what goes to several channels in a row is encoded once."""
+    data, encoded = None, msgspec.Raw()
+    for message in messages:
+        if message.data is not data:
+            data, encoded = message.data, msgspec.Raw(msgspec.json.encode(message.data))
+        yield message.channel, message.type, encoded, message.chain_id, message.block_number
+
+
 async def publish(tx: Tx, messages: Sequence[Message]) -> None:
     """Append messages in their order; they exist if and only if ``tx`` commits, and wake the relay then.
 
@@ -36,10 +47,7 @@ async def publish(tx: Tx, messages: Sequence[Message]) -> None:
     if len(messages) > _MANY:
         await tx.copy_records_to_table(
             "outbox",
-            records=[
-                (message.channel, message.type, message.data, message.chain_id, message.block_number)
-                for message in messages
-            ],
+            records=_records(messages),
             columns=("channel", "type", "data", "chain_id", "block_number"),
         )
         await tx.execute("SELECT pg_notify('outbox', '')")

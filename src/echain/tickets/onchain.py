@@ -288,16 +288,16 @@ def _told_of_transfers(change: Change, transfers: Sequence[Fact]) -> list[Messag
     for log, (sender, receiver, token_id) in transfers:
         if sender == ZERO_ADDRESS or log.block_number < told_from:
             continue
-        identity, before, after = _event_id(chain_id, log.address), checksum(sender), checksum(receiver)
+        identity, number = _event_id(chain_id, log.address), log.block_number
+        before, after = checksum(sender), checksum(receiver)
         data = {
             "eventId": identity,
             "ticketId": _ticket_id(chain_id, log.address, token_id),
             "from": before,
             "to": after,
         }
-        messages += (
-            Message(f"event:{identity}", "ticket_transferred", data, chain_id, log.block_number),
-            Message(f"user:{before}", "ticket_transferred", data, chain_id, log.block_number),
-            Message(f"user:{after}", "ticket_transferred", data, chain_id, log.block_number),
-        )
+        messages += [
+            Message(channel, "ticket_transferred", data, chain_id, number)
+            for channel in (f"event:{identity}", f"user:{before}", f"user:{after}")
+        ]
     return messages

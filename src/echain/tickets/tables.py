@@ -7,6 +7,8 @@ the facts that remain. A property test holds both to the same result.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 
 import asyncpg
@@ -103,7 +105,8 @@ async def _copy_tickets(tx: Tx, chain_id: int, minted: Mapping[TicketKey, Minted
         "tickets",
         records=[
             (
-                *(chain_id, contract, token_id, ticket.owner, ticket.tier_id, ticket.price_paid_wei),
+                *(chain_id, contract, token_id, ticket.owner, ticket.tier_id),
+                _decimal(ticket.price_paid_wei),
                 *(ticket.block_number, ticket.minted_at, ticket.updated_block, ticket.state, ticket.gifts),
             )
             for (contract, token_id), ticket in minted.items()
@@ -113,6 +116,12 @@ async def _copy_tickets(tx: Tx, chain_id: int, minted: Mapping[TicketKey, Minted
             *("minted_block", "minted_at", "updated_block", "state", "gifts"),
         ),
     )
+
+
+@lru_cache
+def _decimal(number: int) -> Decimal:
+    """Return what the driver makes of an integer anyway; there are few prices and many tickets."""
+    return Decimal(number)
 
 
 async def _upsert_tickets(tx: Tx, chain_id: int, minted: Mapping[TicketKey, Minted]) -> None:
