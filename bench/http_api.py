@@ -3,7 +3,6 @@
 The API is the real one, `echain api` in a process of its own. Beside it a bare ASGI application on the same
 server (uvicorn, uvloop, httptools) answers the same data: from a dictionary, or by the same statements
 through the same pool. Each figure is the median of several rounds in which both take turns.
-
 """
 
 from __future__ import annotations
