@@ -46,7 +46,10 @@ class Devnet:
         net = cls(anvil, deployment, accounts, Address(bytes(20)))
         arguments = ["Harbour Lights", "ipfs://lights", PRICE_WEI, 1_000_000, start, start + 86_400]
         call = "createEvent(string,string,uint256,uint256,uint256,uint256)"
-        net.send(checksum(key.address), deployment.factory, ("EventFactory", call), arguments)
+        created = net.send(checksum(key.address), deployment.factory, ("EventFactory", call), arguments)
+        # The node mines at once, but not before it answers.
+        while anvil.rpc("eth_getTransactionReceipt", created) is None:
+            await asyncio.sleep(0.01)
         answer = net.read("EventFactory", deployment.factory, "getEvent(uint256)", 1)
         net.tickets = Address(bytes.fromhex(answer[26:66]))
         return net
