@@ -118,10 +118,10 @@ class Body:
             if self.optional:
                 return self._struct()
             raise Malformed("The body is empty; send a JSON object.")
-        if (
-            not _JSON_TYPE.fullmatch(headers.get(b"content-type", b"").strip())
-            or b"content-encoding" in headers
-        ):
+        content_type = headers.get(b"content-type", b"")
+        if content_type != _PLAIN_JSON and not _JSON_TYPE.fullmatch(content_type.strip()):
+            raise WrongMediaType
+        if b"content-encoding" in headers:
             raise WrongMediaType
         if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
             _check_depth(body)

@@ -1,64 +1,14 @@
-"""uvicorn's HTTP protocol with bounds on what a connection holds before it is a request; whole answers."""
+"""uvicorn's HTTP protocol with bounds on what a connection holds and how long, before it is a request."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_SECONDS = 10.0
 """How long a request's line and headers may take to arrive, and a new connection to say anything."""
 MAX_HEAD_BYTES = 65_536
-
-
-class WholeAnswers(RequestResponseCycle):
-    """Sends head and body in one write, where the application gives both at once and knows the length.
-
-    The stock cycle writes twice and searches every header's text for control characters; the application's
-    own headers hold none (see `rendering`). Whatever differs from that takes the stock way.
-    """
-
-    _start: Any = None
-
-    async def send(self, message: Any) -> None:
-        """Take one ASGI message."""
-        if self._start is None and not self.response_started and message["type"] == "http.response.start":
-            self._start = message
-            return
-        start, self._start = self._start, None
-        if start is None:
-            await super().send(message)
-        elif message.get("more_body") or not self._write_whole(start, message["body"]):
-            await super().send(start)
-            await super().send(message)
-
-    def _write_whole(self, start: Any, body: bytes) -> bool:
-        """Write the answer if nothing stands in its way; return whether it is written."""
-        if self.flow.write_paused or self.disconnected or self.access_log:
-            return False
-        content = [STATUS_LINE[start["status"]]]
-        length = -1
-        for name, value in (*self.default_headers, *start["headers"]):
-            if name == b"connection":
-                return False
-            if name == b"content-length":
-                length = int(value)
-            content += (name, b": ", value, b"\r\n")
-        if length != len(body):  # an answer to HEAD, a 304
-            return False
-        if not self.keep_alive:
-            content.append(b"connection: close\r\n")
-        content += (b"\r\n", body)
-        self.response_started = True
-        self.waiting_for_100_continue = False
-        self.transport.write(b"".join(content))
-        self.response_complete = True
-        self.message_event.set()
-        if not self.keep_alive:
-            self.transport.close()
-        self.on_response()
-        return True
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -112,7 +62,3 @@ class BoundedProtocol(HttpToolsProtocol):
         self._deadline = None
         if not self.transport.is_closing():
             self.transport.close()
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        cycle.__class__ = WholeAnswers  # it is made inside a method of eighty lines; its state is the same
-        super()._start_asgi_task(cycle, app)
