@@ -5,7 +5,7 @@ UV_VERSION := 0.13.8
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup toolchain demo up test check format artifacts gas soak bench lock clean
+.PHONY: setup toolchain demo up test check format artifacts reference gas soak bench lock clean
 
 setup: .venv/.ready
 
