@@ -97,8 +97,8 @@ async def _backfill_row(name: str, age_hours: int, what: str) -> Row:
         "logs/s",
         done.logs / floor_seconds,
         PONDER,
-        f"{what}; the indexer's process: {done.cpu_seconds:.1f} s CPU of {done.seconds:.1f} s; encoded chain over "
-        f"HTTP; floor: decode and COPY of the same rows; median of {RUNS}; peers: transfers a second",
+        f"{what}; the indexer's process: {done.cpu_seconds:.1f} s CPU of {done.seconds:.1f} s; encoded chain "
+        f"over HTTP; floor: decode and COPY of the same rows; median of {RUNS}; peers: transfers a second",
     )
 
 
