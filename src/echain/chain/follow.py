@@ -271,6 +271,7 @@ class Follower:
             )
         blocks = await linked(self._rpc, first, min(head.number, ancestor + NEAR))
         async with self._database.connection() as connection:
+            await store.note_head(connection, self._chain.chain_id, head.number)
             followed = await store.contracts(connection, self._chain.chain_id)
         roots = {root.address for root in self._chain.roots}
         kinds = {
