@@ -55,6 +55,9 @@ def main(only: str | None) -> None:
         measured += asyncio.run(importlib.import_module(name).measure())
     keep(measured)
     console.print(table_of(measured))
+    for note in dict.fromkeys(row.note for row in measured):
+        rows = ", ".join(row.name for row in measured if row.note == note)
+        console.print(f"[bold]{rows}[/]: {note}", highlight=False)
 
 
 def keep(rows: Sequence[Row]) -> None:
@@ -69,16 +72,15 @@ def keep(rows: Sequence[Row]) -> None:
 def table_of(rows: Sequence[Row]) -> Table:
     """Return the figures with their ratios: to the floor of this machine, and to each peer."""
     table = Table(title=machine(), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("Row")
+    table.add_column("Row", no_wrap=True)
     for column in ("Value", "Floor", "Of floor"):
         table.add_column(column, justify="right")
     table.add_column("Beside peers")
-    table.add_column("Limited by")
     for row in rows:
         ratio = f"{row.value / row.floor:.2f}" if row.floor else ""
         floor = f"{row.floor:,.4g}" if row.floor else ""
         peers = "\n".join(f"{row.value / peer:.1f}x {name} ({peer:,g})" for name, peer in row.peers.items())
-        table.add_row(row.name, f"{row.value:,.4g} {row.unit}", floor, ratio, peers, row.note)
+        table.add_row(row.name, f"{row.value:,.4g} {row.unit}", floor, ratio, peers)
     return table
 
 
