@@ -28,7 +28,6 @@ TYPES: Mapping[str, str] = {
     "price_update": "a tier has a new price for purchases from now on",
     "ticket_sold": "tickets were bought or handed out",
     "ticket_transferred": "a ticket has a new holder",
-    "ticket_refunded": "a cancelled event's ticket was paid back",
     "checkin_complete": "a ticket was used on chain and its POAP minted",
     "notification": "a user should know this: a title, a text and a kind",
     "reverted": "a reorg undid the messages with these ids",
