@@ -126,3 +126,13 @@ def test_what_a_child_is_given_reads_back_as_the_same() -> None:
 def test_no_value_breaks_the_reading(environment: dict[str, str]) -> None:
     with contextlib.suppress(ConfigError):
         load(environment)
+
+
+def test_secrets_of_webhooks_are_lists_that_do_not_print_and_reach_a_child_whole() -> None:
+    config = load({"ECHAIN_COINBASE_CDP_SECRETS": "first-secret, second-secret"})
+    assert [one.reveal() for one in config.coinbase_cdp_secrets] == ["first-secret", "second-secret"]
+    assert "first-secret" not in repr(config)
+    assert load(environment_of(config)) == config
+    with pytest.raises(ConfigError) as caught:
+        load({"ECHAIN_COINBASE_CDP_SECRETS": "first-secret,,"})
+    assert "first-secret" not in caught.value.message

@@ -105,6 +105,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     fee_bps: int
     spend_cap_per_transaction_wei: int
     spend_cap_per_hour_wei: int
+    coinbase_commerce_secrets: tuple[Secret, ...]
+    coinbase_cdp_secrets: tuple[Secret, ...]
+    webhook_http: bool
+    webhook_private_targets: bool
     log_format: Literal["json", "console", "auto"]
     log_level: Literal["debug", "info", "warning", "error"]
 
@@ -192,7 +196,7 @@ def _spelled(value: object) -> str:
         case bool():
             return str(value).lower()
         case tuple():
-            return ",".join(map(str, cast("tuple[object, ...]", value)))
+            return ",".join(map(_spelled, cast("tuple[object, ...]", value)))
         case _:
             return str(value)
 

@@ -101,6 +101,13 @@ def _key(text: str) -> Secret:
     return Secret(text.removeprefix("0x").lower())
 
 
+def _secrets(text: str) -> tuple[Secret, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise ValueError("must be secrets with commas between; what was given is not shown")
+    return tuple(Secret(part) for part in dict.fromkeys(parts))
+
+
 def _address(text: str) -> Address:
     try:
         return parse_address(text)
@@ -184,6 +191,34 @@ VARIABLES: Final = (
         _integer(0, 2**256 - 1),
         _ETHER,
         "most that the platform may spend in an hour",
+    ),
+    Variable(
+        "ECHAIN_COINBASE_COMMERCE_SECRETS",
+        "coinbase_commerce_secrets",
+        _secrets,
+        (),
+        "secrets of Coinbase Commerce webhooks, with commas while one is replaced",
+    ),
+    Variable(
+        "ECHAIN_COINBASE_CDP_SECRETS",
+        "coinbase_cdp_secrets",
+        _secrets,
+        (),
+        "secrets of Coinbase Developer Platform webhooks, with commas",
+    ),
+    Variable(
+        "ECHAIN_WEBHOOK_HTTP",
+        "webhook_http",
+        _boolean,
+        False,
+        "true lets webhooks go to http:// receivers, for development",
+    ),
+    Variable(
+        "ECHAIN_WEBHOOK_PRIVATE_TARGETS",
+        "webhook_private_targets",
+        _boolean,
+        False,
+        "true lets webhooks go to private addresses and any port, for development",
     ),
     Variable("ECHAIN_LOG_FORMAT", "log_format", _choice("json", "console", "auto"), "auto", "shape of logs"),
     Variable(
