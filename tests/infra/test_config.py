@@ -129,7 +129,8 @@ def test_no_value_breaks_the_reading(environment: dict[str, str]) -> None:
 
 
 def test_secrets_of_webhooks_are_lists_that_do_not_print_and_reach_a_child_whole() -> None:
-    config = load({"ECHAIN_COINBASE_CDP_SECRETS": "first-secret, second-secret"})
+    chain = {"ECHAIN_RPC_URL_84532": "http://127.0.0.1:8545", "ECHAIN_HOME": "/some/where"}
+    config = load({**chain, "ECHAIN_COINBASE_CDP_SECRETS": "first-secret, second-secret"})
     assert [one.reveal() for one in config.coinbase_cdp_secrets] == ["first-secret", "second-secret"]
     assert "first-secret" not in repr(config)
     assert load(environment_of(config)) == config

@@ -2,6 +2,7 @@
 
 from echain.edge.http.answer import Cookie, Raw, Rendered, Reply
 from echain.edge.http.application import Application, application
+from echain.edge.http.body import Disconnected, RawBody
 from echain.edge.http.call import Auth, Call, Caller, Nothing
 from echain.edge.http.endpoint import Endpoint, delete, get, post, put
 from echain.edge.http.errors import Forbidden, Unauthenticated
@@ -16,6 +17,7 @@ __all__ = [
     "Call",
     "Caller",
     "Cookie",
+    "Disconnected",
     "Endpoint",
     "Forbidden",
     "HashText",
@@ -23,6 +25,7 @@ __all__ = [
     "Moment",
     "Nothing",
     "Raw",
+    "RawBody",
     "Rendered",
     "Reply",
     "StoredIdempotency",

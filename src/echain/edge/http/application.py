@@ -17,7 +17,7 @@ import msgspec
 from structlog.contextvars import STRUCTLOG_KEY_PREFIX
 
 from echain.edge.http.access_log import AccessLog
-from echain.edge.http.body import Body, Disconnected, Receive, read_body
+from echain.edge.http.body import Body, Disconnected, RawBody, Receive, read_body
 from echain.edge.http.call import Auth, Call, Caller, Cookies, Headers, Nothing
 from echain.edge.http.docs import docs_endpoints
 from echain.edge.http.endpoint import Endpoint
@@ -60,7 +60,7 @@ _SERVER_ERROR = 500
 class _Route:
     """An endpoint with its decoders made."""
 
-    __slots__ = ("body", "endpoint", "handler", "path", "public", "query", "renderer")
+    __slots__ = ("body", "endpoint", "handler", "path", "public", "query", "raw", "renderer")
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -68,7 +68,8 @@ class _Route:
         names = tuple(segment[1:-1] for segment in endpoint.segments if segment.startswith("{"))
         self.path = PathParameters(endpoint.path_params, names)
         self.query = Parameters(endpoint.query)
-        self.body = Body(endpoint.body) if endpoint.takes_body else None
+        self.raw = endpoint.body is RawBody
+        self.body = Body(endpoint.body) if endpoint.takes_body and not self.raw else None
         self.public = endpoint.auth is Auth.PUBLIC
         self.renderer = Renderer(endpoint)
 
@@ -167,7 +168,9 @@ class Application:
             self._remember(scope, route, path)
         query = route.query.query(scope["query_string"])
         body, raw_body = _NOTHING, b""
-        if route.body is not None:
+        if route.raw:
+            body = RawBody(receive, headers, route.endpoint.max_body_bytes)
+        elif route.body is not None:
             raw_body = await read_body(receive, headers, route.endpoint.max_body_bytes)
             body = route.body.decode(raw_body, headers)
         client = scope.get("client")

@@ -17,6 +17,7 @@ from echain.edge.http.errors import (
     FieldError,
     Malformed,
     SlowBody,
+    Truncated,
     WrongMediaType,
     invalid_fields,
 )
@@ -53,16 +54,21 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], max_bytes:
     Raises:
         BodyTooLarge: over ``max_bytes``; no more than that is held.
         SlowBody: not whole after 10 s.
+        Truncated: what is in front of us passed on another number of bytes than was announced.
         Disconnected: the client is gone.
     """
-    length = headers.get(b"content-length")
-    if length is not None and length.isdigit() and int(length) > max_bytes:
+    length = headers.get(b"content-length", b"")
+    announced = int(length) if length.isdigit() else None
+    if announced is not None and announced > max_bytes:
         raise _too_large(max_bytes)
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            return await _collect(receive, max_bytes)
+            body = await _collect(receive, max_bytes)
     except TimeoutError:
         raise SlowBody(f"The body was not complete after {BODY_SECONDS:.0f} s.") from None
+    if announced is not None and announced != len(body):
+        raise Truncated(f"The body has {len(body)} bytes, not the {announced} of its Content-Length.")
+    return body
 
 
 async def _collect(receive: Receive, max_bytes: int) -> bytes:
@@ -83,6 +89,26 @@ async def _collect(receive: Receive, max_bytes: int) -> bytes:
 
 def _too_large(max_bytes: int) -> BodyTooLarge:
     return BodyTooLarge(f"The body is larger than {max_bytes} bytes.", maxBytes=max_bytes)
+
+
+class RawBody(msgspec.Struct, frozen=True):
+    """The body of an endpoint that judges it byte for byte, as signatures over it demand.
+
+    An endpoint that declares it as its ``body`` reads it itself, whatever its Content-Type says; nothing of
+    it is held before.
+    """
+
+    receive: Receive
+    headers: Mapping[bytes, bytes]
+    max_bytes: int
+
+    async def read(self) -> bytes:
+        """Return the bytes as they came; call it once.
+
+        Raises:
+            BodyTooLarge, SlowBody, Truncated, Disconnected: see `read_body`.
+        """
+        return await read_body(self.receive, self.headers, self.max_bytes)
 
 
 class Body:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, TypedDict, Unpack
 
 import msgspec
 
+from echain.edge.http.body import RawBody
 from echain.edge.http.call import Auth, B, Call, Nothing, P, Q
 from echain.kernel.errors import EchainError
 
@@ -47,8 +48,11 @@ class Endpoint:
         """Refuse a declaration that contradicts itself.
 
         Raises:
-            ValueError: the path is misspelled, or it and its parameters differ.
+            ValueError: the path is misspelled, or it and its parameters differ, or a raw body is to be told
+                apart by an Idempotency-Key, for which it would have to be read first.
         """
+        if self.idempotent and self.body is RawBody:
+            raise ValueError(f"{self.method} {self.path}: a raw body and idempotent exclude each other")
         if not self.path.startswith("/") or not all(map(_SEGMENT.fullmatch, self.segments)):
             raise ValueError(f"{self.path}: a path is /segments of letters, digits, ._~- or {{parameter}}")
         named = {segment[1:-1] for segment in self.segments if segment.startswith("{")}

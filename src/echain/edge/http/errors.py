@@ -92,6 +92,15 @@ class BodyTooLarge(Refusal):
     closes = True
 
 
+class Truncated(Refusal):
+    """The body is shorter or longer than its Content-Length said; send it again."""
+
+    kind = Kind.INVALID
+    code = "request.truncated"
+    status = 400
+    closes = True
+
+
 class WrongMediaType(Refusal):
     """The body must be JSON in UTF-8: send `Content-Type: application/json`."""
 

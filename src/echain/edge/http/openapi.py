@@ -12,6 +12,7 @@ import msgspec
 from msgspec import NODEFAULT, inspect
 
 from echain.edge.http.answer import Raw
+from echain.edge.http.body import RawBody
 from echain.edge.http.call import Auth, Call, Nothing
 from echain.edge.http.endpoint import Endpoint, get
 from echain.edge.http.errors import (
@@ -22,6 +23,7 @@ from echain.edge.http.errors import (
     Malformed,
     RouteNotFound,
     SlowBody,
+    Truncated,
     Unauthenticated,
     WrongMediaType,
     status_of,
@@ -204,7 +206,9 @@ def _operation(endpoint: Endpoint, schemas: _Schemas) -> Schema:
     }
     if endpoint.description:
         operation["description"] = endpoint.description
-    if endpoint.body is not Nothing:
+    if endpoint.body is RawBody:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": {}}}}
+    elif endpoint.body is not Nothing:
         operation["requestBody"] = {
             "required": any(map(_is_required, msgspec.structs.fields(endpoint.body))),
             "content": {"application/json": {"schema": schemas.of(endpoint.body)}},
@@ -285,7 +289,9 @@ def errors_of(endpoint: Endpoint) -> tuple[type[EchainError], ...]:
     if endpoint.auth in {Auth.USER, Auth.GATE}:
         errors.append(Forbidden)
     if endpoint.takes_body:
-        errors += [SlowBody, BodyTooLarge, WrongMediaType]
+        errors += [SlowBody, BodyTooLarge, Truncated]
+    if endpoint.takes_body and endpoint.body is not RawBody:
+        errors.append(WrongMediaType)
     if endpoint.idempotent:
         errors += [KeyReused, InProgress, AnswerLost, ClaimLost]
     return tuple(dict.fromkeys(errors))
