@@ -137,3 +137,32 @@ def test_secrets_of_webhooks_are_lists_that_do_not_print_and_reach_a_child_whole
     with pytest.raises(ConfigError) as caught:
         load({"ECHAIN_COINBASE_CDP_SECRETS": "first-secret,,"})
     assert "first-secret" not in caught.value.message
+
+
+def test_data_keys_are_a_list_that_does_not_print_and_reaches_a_child_whole() -> None:
+    chain = {"ECHAIN_RPC_URL_84532": "http://127.0.0.1:8545", "ECHAIN_HOME": "/some/where"}
+    mail = {
+        "ECHAIN_SMTP_URL": "smtp://u:hunter2@mail.example",
+        "ECHAIN_MAIL_FROM": "Tickets <t@mail.example>",
+    }
+    config = load({**chain, **mail, "ECHAIN_DATA_KEYS": f"{KEY}, 0x{'22' * 32}", "ECHAIN_VAPID_KEY": KEY})
+    assert [one.reveal() for one in config.data_keys] == [KEY, "22" * 32]
+    assert KEY not in repr(config)
+    assert "hunter2" not in repr(config)
+    assert load(environment_of(config)) == config
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ECHAIN_DATA_KEYS": f"{KEY},short"},
+        {"ECHAIN_SMTP_URL": "smtp://mail.example"},
+        {"ECHAIN_MAIL_FROM": "t@mail.example"},
+        {"ECHAIN_SMTP_URL": "http://mail.example", "ECHAIN_MAIL_FROM": "t@mail.example"},
+        {"ECHAIN_SMTP_URL": "smtp://mail.example", "ECHAIN_MAIL_FROM": "nobody"},
+        {"ECHAIN_SMTP_URL": "smtp://mail.example", "ECHAIN_MAIL_FROM": "a@b.example\nBcc: c@d.example"},
+    ],
+)
+def test_what_notifications_need_is_checked_at_the_start(changes: dict[str, str]) -> None:
+    with pytest.raises(ConfigError):
+        load(changes)

@@ -23,6 +23,10 @@ def read(environment: Mapping[str, str]) -> Config:
     config = load(environment, facts=_facts)
     if config.code_key is None:
         config = msgspec.structs.replace(config, code_key=_kept_key(config.home / "code.key"))
+    if not config.data_keys:
+        config = msgspec.structs.replace(config, data_keys=(_kept_key(config.home / "data.key"),))
+    if config.vapid_key is None:
+        config = msgspec.structs.replace(config, vapid_key=_kept_key(config.home / "vapid.key"))
     return config
 
 

@@ -101,6 +101,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     keystore: Path | None
     keystore_password: Secret | None
     code_key: Secret | None
+    data_keys: tuple[Secret, ...]
+    vapid_key: Secret | None
+    smtp_url: str | None
+    mail_from: str | None
     treasury: Address | None
     fee_bps: int
     spend_cap_per_transaction_wei: int
@@ -158,6 +162,8 @@ def load(environment: Mapping[str, str], *, facts: Facts | None = None) -> Confi
         problems.append("ECHAIN_PLATFORM_KEY and ECHAIN_KEYSTORE exclude each other; unset one")
     if (single["keystore"] is None) != (single["keystore_password"] is None):
         problems.append("ECHAIN_KEYSTORE and ECHAIN_KEYSTORE_PASSWORD need each other; set both or none")
+    if (single["smtp_url"] is None) != (single["mail_from"] is None):
+        problems.append("ECHAIN_SMTP_URL and ECHAIN_MAIL_FROM need each other; set both or none")
     if problems:
         raise ConfigError(problems)
     if embedded:

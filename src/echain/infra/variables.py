@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -108,6 +109,17 @@ def _secrets(text: str) -> tuple[Secret, ...]:
     return tuple(Secret(part) for part in dict.fromkeys(parts))
 
 
+def _keys(text: str) -> tuple[Secret, ...]:
+    return tuple(_key(part.strip()) for part in text.split(","))
+
+
+def _mailbox(text: str) -> str:
+    name, address = parseaddr(text)
+    if not re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", address) or not name.isprintable() or not text.isprintable():
+        raise ValueError("must be an address, or a name and an address like Tickets <tickets@example.org>")
+    return text
+
+
 def _address(text: str) -> Address:
     try:
         return parse_address(text)
@@ -173,6 +185,30 @@ VARIABLES: Final = (
         _key,
         None,
         "seed of the key that signs ticket codes; made and kept in the home folder without it",
+    ),
+    Variable(
+        "ECHAIN_DATA_KEYS",
+        "data_keys",
+        _keys,
+        (),
+        "keys of personal data, with commas: the first seals, all open; made and kept like the code key",
+    ),
+    Variable(
+        "ECHAIN_VAPID_KEY",
+        "vapid_key",
+        _key,
+        None,
+        "private key (P-256) that signs Web Push messages; made and kept like the code key",
+    ),
+    Variable(
+        "ECHAIN_SMTP_URL",
+        "smtp_url",
+        _url("smtp", "smtps"),
+        None,
+        "mail server, like smtp://user:password@host:587 or smtps://host; no e-mail is sent without it",
+    ),
+    Variable(
+        "ECHAIN_MAIL_FROM", "mail_from", _mailbox, None, "sender of e-mail: Tickets <tickets@example.org>"
     ),
     Variable(
         "ECHAIN_TREASURY", "treasury", _address, None, "receiver of fees; the platform's address without it"
