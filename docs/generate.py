@@ -25,6 +25,7 @@ from echain.entry.wiring import endpoints_of
 from echain.infra.cache import Cache
 from echain.infra.config import VARIABLES, Variable
 from echain.infra.database import Database
+from echain.infra.metrics import Metrics
 from echain.kernel.errors import EchainError
 from echain.kernel.messages import TYPES
 from echain.kernel.time import utc_now
@@ -147,7 +148,7 @@ def endpoints() -> list[Endpoint]:
     with TemporaryDirectory() as home:
         config = read({"ECHAIN_HOME": home, "ECHAIN_DEVNET": "true"})
     nowhere = Database.lazy("postgresql://nobody@127.0.0.1:1/none")
-    parts = Services(nowhere, None, Cache("postgresql://nobody@127.0.0.1:1/none", None), {})
+    parts = Services(nowhere, None, Cache("postgresql://nobody@127.0.0.1:1/none", None), {}, Metrics())
     return endpoints_of(config, parts, AddressBook(config, nowhere), {}, authenticator(nowhere, utc_now))
 
 

@@ -16,7 +16,7 @@ import uvloop
 from echain.accounts import service as accounts
 from echain.edge.http.server import BoundedProtocol
 from echain.entry.addressbook import AddressBook
-from echain.entry.connections import services
+from echain.entry.connections import expose, services
 from echain.entry.stopping import limit_stopping
 from echain.entry.warming import warm_transactions
 from echain.entry.wiring import application_of, fees_of
@@ -69,6 +69,7 @@ def serve(config: Config) -> None:
 async def _serve(config: Config, listening: socket.socket) -> None:
     async with AsyncExitStack() as stack:
         parts = await services(config, stack, name="echain api")
+        await expose(config, parts, stack)
         book = AddressBook(config, parts.database)
         reading = asyncio.create_task(book.keep_reading())
         stack.callback(reading.cancel)

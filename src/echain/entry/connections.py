@@ -13,6 +13,7 @@ from echain.chain.rpc import Rpc
 from echain.infra.cache import Cache
 from echain.infra.config import Config, ConfigError
 from echain.infra.database import Database
+from echain.infra.metrics import Metrics, serve_metrics
 
 RPC_SECONDS: Final = 10.0
 REDIS_SECONDS: Final = 0.5
@@ -25,6 +26,7 @@ class Services(msgspec.Struct, frozen=True):
     redis: Redis | None
     cache: Cache
     rpcs: Mapping[int, Rpc]
+    metrics: Metrics
 
 
 async def services(config: Config, stack: AsyncExitStack, *, name: str = "echain") -> Services:
@@ -51,4 +53,15 @@ async def services(config: Config, stack: AsyncExitStack, *, name: str = "echain
     for rpc in rpcs.values():
         stack.push_async_callback(rpc.close)
     cache = await stack.enter_async_context(Cache(config.database_url, redis))
-    return Services(database, redis, cache, rpcs)
+    return Services(database, redis, cache, rpcs, Metrics())
+
+
+async def expose(config: Config, parts: Services, stack: AsyncExitStack) -> None:
+    """Serve this role's metrics until ``stack`` closes, where the configuration gives a port.
+
+    Raises:
+        MetricsTaken: the address cannot be listened on.
+    """
+    if config.metrics_port:
+        serving = serve_metrics(parts.metrics, host=config.metrics_host, port=config.metrics_port)
+        await stack.enter_async_context(serving)

@@ -14,7 +14,7 @@ from echain.chain.deploy import Deployment
 from echain.chain.follow import FollowedChain, Follower
 from echain.chain.types import Contract, Projector
 from echain.entry.addressbook import AddressBook
-from echain.entry.connections import Services, services
+from echain.entry.connections import Services, expose, services
 from echain.entry.progress import shown
 from echain.entry.stopping import until_stopped
 from echain.events.onchain import EventProjector
@@ -51,6 +51,7 @@ async def follow(config: Config) -> None:
     """Follow until SIGINT or SIGTERM; waits for contracts that are not deployed yet."""
     async with AsyncExitStack() as stack:
         parts = await services(config, stack, name="echain indexer")
+        await expose(config, parts, stack)
         book = AddressBook(config, parts.database)
         await until_stopped(
             book.keep_reading(),

@@ -142,7 +142,7 @@ async def running(config: Config, *, logs: Path | None = None) -> AsyncGenerator
             assert config.database_url is not None, "parts.start() names one"
             await migrate(config.database_url)
             environment = _environment(config)
-            roles = [Role(name, environment, logs) for name in ROLES]
+            roles = [Role(name, environment | _metrics_port(config, name), logs) for name in ROLES]
             async with _supervised(parts, roles):
                 # While the roles start; they wait for contracts that do not stand yet.
                 deployed = await _deployed(config)
@@ -221,6 +221,13 @@ async def _watch(parts: Parts, roles: Sequence[Role]) -> None:
 def _environment(config: Config) -> dict[str, str]:
     others = {name: value for name, value in os.environ.items() if not name.startswith("ECHAIN_")}
     return others | environment_of(config)
+
+
+def _metrics_port(config: Config, role: str) -> dict[str, str]:
+    """Return the variable by which each role serves its metrics beside the others'."""
+    if not config.metrics_port:
+        return {}
+    return {"ECHAIN_METRICS_PORT": str(config.metrics_port + ROLES.index(role))}
 
 
 def _base_url(config: Config) -> str:

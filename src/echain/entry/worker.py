@@ -18,7 +18,7 @@ from echain.chain.send import Sender
 from echain.chain.sendrules import Policy
 from echain.edge.http import StoredIdempotency
 from echain.entry.addressbook import AddressBook
-from echain.entry.connections import Services, services
+from echain.entry.connections import Services, expose, services
 from echain.entry.deployment import platform_key
 from echain.entry.relays import relays
 from echain.entry.stopping import until_stopped
@@ -42,6 +42,7 @@ async def work(config: Config) -> None:
     key = platform_key(config)
     async with AsyncExitStack() as stack:
         parts = await services(config, stack, name="echain worker")
+        await expose(config, parts, stack)
         book = AddressBook(config, parts.database)
         senders = [_send(config, parts, book, key, chain_id) for chain_id in parts.rpcs]
         check_ins = CheckInSweep(parts.database, utc_now, relays(config, key))

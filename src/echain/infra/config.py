@@ -93,6 +93,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     database_url: str | None
     database_connections: int
     redis_url: str | None
+    metrics_host: str
+    metrics_port: int
     chains: tuple[ChainConfig, ...]
     devnet: bool
     devnet_block_seconds: int

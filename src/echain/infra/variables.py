@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from echain.infra.mailserver import MailServer
 from echain.infra.secret import Secret, without_credentials
 from echain.kernel.errors import Invalid
 from echain.kernel.evm import Address, parse_address
@@ -120,6 +121,11 @@ def _mailbox(text: str) -> str:
     return text
 
 
+def _mail_server(text: str) -> ServiceUrl:
+    MailServer.of(text)
+    return ServiceUrl(text)
+
+
 def _address(text: str) -> Address:
     try:
         return parse_address(text)
@@ -152,6 +158,20 @@ VARIABLES: Final = (
         _integer(1, 500),
         10,
         "connections that each process may open",
+    ),
+    Variable(
+        "ECHAIN_METRICS_HOST",
+        "metrics_host",
+        _text,
+        "127.0.0.1",
+        "address that each role serves its metrics on",
+    ),
+    Variable(
+        "ECHAIN_METRICS_PORT",
+        "metrics_port",
+        _integer(0, 65_500),
+        0,
+        "port of /metrics; `echain up` gives each role one more; none without it",
     ),
     Variable(
         "ECHAIN_REDIS_URL",
@@ -203,7 +223,7 @@ VARIABLES: Final = (
     Variable(
         "ECHAIN_SMTP_URL",
         "smtp_url",
-        _url("smtp", "smtps"),
+        _mail_server,
         None,
         "mail server, like smtp://user:password@host:587 or smtps://host; no e-mail is sent without it",
     ),
