@@ -168,7 +168,7 @@ async def _copy_seconds(database: Database) -> float:
             rows = [tuple(row) for row in await connection.fetch(f"SELECT * FROM {table}")]
             await connection.execute(f"CREATE TABLE floor_{table} (LIKE {table} INCLUDING ALL)")
             columns = await _columns(connection, table)
-            skip = [place for place, name in enumerate(columns) if name in ("position", "transaction")]
+            skip = [place for place, name in enumerate(columns) if name in ("position",)]
             kept = [name for place, name in enumerate(columns) if place not in skip]
             records = [[value for place, value in enumerate(row) if place not in skip] for row in rows]
             began = time.perf_counter()

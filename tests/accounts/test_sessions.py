@@ -97,8 +97,8 @@ async def test_a_refresh_token_that_was_used_ends_the_whole_session(
         assert (await browser.get("/me")).code == "auth.token_invalid"
     assert (await browser.refresh(fresh["refreshToken"])).code == "auth.refresh_unknown"
     assert (await thief.refresh(stolen)).code == "auth.refresh_unknown"
-    told = await database.fetch("SELECT channel, type, data FROM outbox")
-    assert [(row["channel"], row["type"], row["data"]["kind"]) for row in told] == [
+    told = await database.fetch("SELECT channels, type, data::json ->> 'kind' FROM outbox")
+    assert [tuple(row) for row in told] == [
         (f"user:{wallet.address}", "notification", "security")
     ]
 

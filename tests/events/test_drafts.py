@@ -342,12 +342,9 @@ async def test_registering_counts_once_however_often_and_in_parallel_it_is_said(
     assert sorted(answer.status for answer in answers) == [200] * 11 + [201]
     assert {answer.data["registeredAt"] for answer in answers} == {"2026-01-02T03:04:05Z"}
     counts = await shop.counts()
-    assert (counts["event_registrations"], counts["outbox"]) == (1, 2)
-    channels = await shop.database.fetch("SELECT channel, type FROM outbox ORDER BY channel")
-    assert [tuple(row) for row in channels] == [
-        (f"event:{event.id}", "registered"),
-        (f"user:{guest.text}", "registered"),
-    ]
+    assert (counts["event_registrations"], counts["outbox"]) == (1, 1)
+    told = await shop.database.fetch("SELECT channels, type FROM outbox")
+    assert [tuple(row) for row in told] == [(f"event:{event.id} user:{guest.text}", "registered")]
 
 
 async def test_nobody_registers_for_what_is_cancelled_or_over(shop: Shop) -> None:

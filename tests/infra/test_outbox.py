@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from echain.infra.database import Database, connect
@@ -11,19 +12,35 @@ from echain.infra.outbox import CHANNEL, publish
 from echain.kernel.messages import Message
 
 MESSAGES = [
-    Message("event:1", "ticket_sold", {"price": "10", "ids": ["1", "2"]}, chain_id=84532, block_number=7),
-    Message("platform", "notification", {}),
-    Message("event:1", "reverted", {"ids": []}, chain_id=84532, block_number=7),
+    Message(
+        ("event:1", "organizer:2"),
+        "ticket_sold",
+        {"price": "10", "ids": ["1", "2"]},
+        chain_id=84532,
+        block_number=7,
+    ),
+    Message(("platform",), "notification", {}),
+    Message(("event:1",), "reverted", {"ids": []}, chain_id=84532, block_number=7),
 ]
 
 
-async def test_messages_keep_their_order_and_their_words(database: Database) -> None:
+@pytest.mark.parametrize("times", [1, 100], ids=["few", "copied"])
+async def test_messages_keep_their_order_and_their_words(database: Database, times: int) -> None:
     async with database.transaction() as tx:
-        await publish(tx, MESSAGES)
+        await publish(tx, MESSAGES * times)
     rows = await database.fetch(
-        "SELECT channel, type, data, chain_id, block_number FROM outbox ORDER BY position"
+        "SELECT channels, type, data, chain_id, block_number FROM outbox ORDER BY position"
     )
-    assert [Message(**dict(row)) for row in rows] == MESSAGES
+    assert [
+        Message(
+            tuple(row["channels"].split(" ")),
+            row["type"],
+            msgspec.json.decode(row["data"]),
+            row["chain_id"],
+            row["block_number"],
+        )
+        for row in rows
+    ] == MESSAGES * times
 
 
 async def test_a_commit_wakes_those_who_listen_once_and_a_rollback_does_not(

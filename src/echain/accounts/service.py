@@ -193,7 +193,7 @@ async def _end_stolen(tx: Tx, session: store.NewSession, *, now: datetime) -> No
         "text": f"{session.device}: a refresh token was used twice, so it may be stolen. Sign in again.",
         "kind": "security",
     }
-    await outbox.publish(tx, [Message(f"user:{checksum(session.address)}", "notification", told)])
+    await outbox.publish(tx, [Message((f"user:{checksum(session.address)}",), "notification", told)])
 
 
 def _successor(session: store.NewSession, token: str, salt: bytes, *, at: datetime) -> Grant:

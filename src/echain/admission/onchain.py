@@ -87,13 +87,10 @@ async def _told(tx: Tx, change: Change, admitted: Sequence[Fact]) -> list[Messag
             "count": count,
         }
         channels = (
-            f"organizer:{checksum(event.organizer)}",
-            f"user:{data['attendee']}",
             f"event:{event.id}",
+            f"user:{data['attendee']}",
+            f"organizer:{checksum(event.organizer)}",
         )
-        messages += [
-            Message(channel, "checkin_complete", data, change.chain_id, log.block_number)
-            for channel in channels
-        ]
+        messages.append(Message(channels, "checkin_complete", data, change.chain_id, log.block_number))
     messages.reverse()
     return messages

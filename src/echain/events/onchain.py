@@ -180,7 +180,7 @@ def _told_of_events(
             "endsAt": rfc3339(from_unix(row["endTime"])),
         }
         channels = (f"event:{identity}", f"organizer:{data['organizer']}", "platform")
-        messages += _messages(change, log, "event_created", channels, data)
+        messages.append(_message(change, log, "event_created", channels, data))
     for log, (number, uri, digest, start, end) in updated:
         changed: dict[str, object] = {
             "metadata_uri": uri,
@@ -200,7 +200,7 @@ def _told_of_change(
     if event is None or log.block_number < change.told_from:
         return []
     channels = (f"event:{event.id}", f"organizer:{checksum(event.organizer)}", "platform")
-    return _messages(change, log, "event_updated", channels, {"eventId": str(event.id), **changed})
+    return [_message(change, log, "event_updated", channels, {"eventId": str(event.id), **changed})]
 
 
 def _told_of_tiers(change: Change, added: Sequence[Fact], priced: Sequence[Fact]) -> list[Message]:
@@ -213,17 +213,17 @@ def _told_of_tiers(change: Change, added: Sequence[Fact], priced: Sequence[Fact]
             "eventId": identity,
             "tier": {"id": tier_id, "price": str(tier[0]), "supply": min(tier[1], INT8_MAX)},
         }
-        messages += _messages(change, log, "event_updated", (f"event:{identity}",), data)
+        messages.append(_message(change, log, "event_updated", (f"event:{identity}",), data))
     for log, (tier_id, old, new) in priced:
         if log.block_number < change.told_from:
             continue
         identity = str(event_id(change.chain_id, log.address))
         data = {"eventId": identity, "tier": tier_id, "old": str(old), "new": str(new)}
-        messages += _messages(change, log, "price_update", (f"event:{identity}", "market"), data)
+        messages.append(_message(change, log, "price_update", (f"event:{identity}", "market"), data))
     return messages
 
 
-def _messages(
-    change: Change, log: Log, kind: str, channels: Sequence[str], data: Mapping[str, object]
-) -> list[Message]:
-    return [Message(channel, kind, data, change.chain_id, log.block_number) for channel in channels]
+def _message(
+    change: Change, log: Log, kind: str, channels: tuple[str, ...], data: Mapping[str, object]
+) -> Message:
+    return Message(channels, kind, data, change.chain_id, log.block_number)

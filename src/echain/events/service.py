@@ -291,7 +291,7 @@ async def register(tx: Tx, event_id: UUID, attendee: Address, *, now: datetime) 
             "attendee": registration.address,
         }
         channels = (f"event:{event.id}", f"user:{registration.address}")
-        await outbox.publish(tx, [Message(channel, "registered", data) for channel in channels])
+        await outbox.publish(tx, [Message(channels, "registered", data)])
     return registration, new
 
 

@@ -8,14 +8,14 @@ import msgspec
 
 
 class Message(msgspec.Struct, frozen=True):
-    """A fact on a channel.
+    """A fact, and the channels on which it is told.
 
-    ``channel`` is ``event:<id>``, ``user:<address>``, ``organizer:<id>``, ``market`` or ``platform``;
+    A channel is ``event:<id>``, ``user:<address>``, ``organizer:<address>``, ``market`` or ``platform``;
     ``data`` holds plain JSON values with decimal strings for amounts. ``block_number`` is set when a block
     said so, so that a reorg can name what no longer holds.
     """
 
-    channel: str
+    channels: tuple[str, ...]
     type: str
     data: Mapping[str, object]
     chain_id: int | None = None

@@ -270,13 +270,10 @@ def _told_of_sales(change: Change, facts: _Facts, tiers: Mapping[TierKey, TierSo
             "price": str(price),
             "remaining": left,
         }
-        channels = [f"event:{data['eventId']}"]
+        channels: tuple[str, ...] = (f"event:{data['eventId']}",)
         if key in tiers and (organizer := tiers[key].organizer) is not None:
-            channels.append(f"organizer:{checksum(organizer)}")
-        messages += [
-            Message(channel, "ticket_sold", data, change.chain_id, log.block_number)
-            for channel in reversed(channels)
-        ]
+            channels += (f"organizer:{checksum(organizer)}",)
+        messages.append(Message(channels, "ticket_sold", data, change.chain_id, log.block_number))
     messages.reverse()
     return messages
 
@@ -296,8 +293,8 @@ def _told_of_transfers(change: Change, transfers: Sequence[Fact]) -> list[Messag
             "from": before,
             "to": after,
         }
-        messages += [
-            Message(channel, "ticket_transferred", data, chain_id, number)
-            for channel in (f"event:{identity}", f"user:{before}", f"user:{after}")
-        ]
+        channels = (f"event:{identity}", f"user:{before}")
+        if after != before:
+            channels += (f"user:{after}",)
+        messages.append(Message(channels, "ticket_transferred", data, chain_id, number))
     return messages

@@ -150,8 +150,13 @@ class Devnet:
         if [tuple(row) for row in facts] != transfers:
             found.append("transfers are not the node's logs")
         told = await database.fetchval(
-            "SELECT count(*) FROM outbox WHERE type = 'ticket_sold' AND channel LIKE 'event:%'"
-            " AND block_number IS NOT NULL"
+            """
+            SELECT count(*) FROM (
+                SELECT channels AS channel, type, block_number FROM outbox
+                UNION ALL SELECT channel, type, block_number FROM messages
+            ) AS told
+            WHERE type = 'ticket_sold' AND channel LIKE 'event:%' AND block_number IS NOT NULL
+            """
         )
         sales = await database.fetchval("SELECT count(*) FROM sales")
         if told != sales:

@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from tests.chain.ingest.blocktree import GENESIS_TIME, ROOTS, Grown, grow, grow_many
 from tests.chain.ingest.forknode import ForkNode
@@ -23,6 +24,7 @@ from echain.chain.ingest import (
 )
 from echain.chain.types import Contract, Segment
 from echain.infra.database import Database
+from echain.infra.messagestore import move
 from echain.kernel.evm import Address
 from echain.kernel.time import from_unix
 
@@ -49,10 +51,17 @@ class Door:
             return await ingest(tx, self.chain_id, segment, self.projection, now=now)
 
     async def messages(self) -> list[tuple[str, str, Any]]:
+        """Return what was told so far: channel, type, data."""
+        await self.relay()
         rows = await self.database.fetch(
-            "SELECT channel, type, data FROM outbox WHERE chain_id = $1 ORDER BY position", self.chain_id
+            "SELECT channel, type, data FROM messages WHERE chain_id = $1 ORDER BY sequence", self.chain_id
         )
-        return [(row["channel"], row["type"], row["data"]) for row in rows]
+        return [(row["channel"], row["type"], msgspec.json.decode(row["data"])) for row in rows]
+
+    async def relay(self) -> None:
+        async with self.database.connection() as connection:
+            while await move(connection, limit=1_000):
+                pass
 
 
 @pytest.fixture
@@ -167,10 +176,11 @@ async def test_facts_are_told_within_a_day_and_history_is_not(door: Door) -> Non
 async def test_what_a_reorg_takes_is_told_as_reverted_once_per_channel(door: Door) -> None:
     ours = grow_many(None, 30, 11)
     await door.bring(*ours.path(), now=THEN)
+    await door.relay()
     rows = await door.database.fetch(
-        "SELECT position, channel FROM outbox WHERE chain_id = $1 AND block_number > 20", door.chain_id
+        "SELECT sequence, channel FROM messages WHERE chain_id = $1 AND block_number > 20", door.chain_id
     )
-    gone = {(row["channel"], str(row["position"])) for row in rows}
+    gone = {(row["channel"], str(row["sequence"])) for row in rows}
     assert gone
     theirs = grow_many(ours.up(9), 10, 12)
     await door.bring(*theirs.path()[-10:], now=THEN)
@@ -186,6 +196,16 @@ async def test_what_a_reorg_takes_is_told_as_reverted_once_per_channel(door: Doo
         for id_ in data["ids"]
     ]
     assert len(all_ids) == len(set(all_ids))
+
+
+async def test_what_a_reorg_takes_before_it_was_relayed_is_not_told_at_all(door: Door) -> None:
+    ours = grow_many(None, 30, 11)
+    await door.bring(*ours.path()[:20], now=THEN)
+    before = await door.messages()
+    await door.bring(*ours.path()[20:], now=THEN)
+    theirs = grow_many(ours.up(10), 11, 12, acts=0)
+    await door.bring(*theirs.path()[-11:], now=THEN)
+    assert await door.messages() == before
 
 
 async def test_nothing_is_told_of_a_transaction_that_fails(door: Door, followed: Followed) -> None:

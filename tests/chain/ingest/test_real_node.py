@@ -22,6 +22,7 @@ from echain.chain.follow import FollowedChain, Follower
 from echain.chain.rpc import Rpc
 from echain.infra.database import Database
 from echain.infra.embedded.anvil import Anvil
+from echain.infra.relay import Relay
 
 KILLS = 50
 PROGRAM = Path(__file__).with_name("indexer_process.py")
@@ -93,6 +94,7 @@ async def test_a_chain_that_stands_still_is_seen_at_once(devnet: Devnet, databas
 
 async def test_reorgs_of_every_depth_leave_what_the_contracts_say(devnet: Devnet, database: Database) -> None:
     rng = random.Random(5)
+    relay = asyncio.create_task(Relay(database, None).run())
     async with following(devnet, database, devnet.followed()):
         for depth in range(1, 11):
             for _ in range(depth + 2):
@@ -107,7 +109,9 @@ async def test_reorgs_of_every_depth_leave_what_the_contracts_say(devnet: Devnet
             if depth % 2:
                 devnet.buy(rng.randrange(1, 6), 1)
             await settled(devnet, database)
-    reverted = await database.fetchval("SELECT count(*) FROM outbox WHERE type = 'reverted'")
+    relay.cancel()
+    await asyncio.gather(relay, return_exceptions=True)
+    reverted = await database.fetchval("SELECT count(*) FROM messages WHERE type = 'reverted'")
     assert reverted >= 10
 
 

@@ -1,0 +1,215 @@
+"""Brings messages from the outbox to those who wait: one leader numbers them, then everybody is told.
+
+Moving a batch is one statement on the connection that holds the relay's lock, so there is never a second
+mover. Nothing outside PostgreSQL is waited for: a publisher of its own tells Redis, and handlers follow in
+transactions of their own, each from its own place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Final, TypeAlias
+
+import structlog
+from redis.asyncio import Redis
+
+from echain.infra import messagestore, outbox
+from echain.infra.database import Connection, Database, DatabaseUnavailable, Tx
+from echain.infra.live import Publisher
+from echain.infra.messagestore import Relayed
+from echain.kernel.time import Clock, utc_now
+
+__all__ = ["KEPT", "Handler", "Relay", "Relayed"]
+
+Handler: TypeAlias = Callable[[Tx, Sequence[Relayed]], Awaitable[None]]
+"""Does in a transaction what messages call for; that they were had is noted in the same transaction.
+
+Each message exactly once, in order. What it raises undoes the batch, which comes again later.
+"""
+
+KEPT: Final = timedelta(hours=24)
+"""How long clients can catch up on a message."""
+
+_LOCK: Final = "relay"
+_STANDBY_SECONDS: Final = 0.5
+_POLL_SECONDS: Final = 0.1
+"""What wakes the relay when nobody notifies it, as facts do that are too many for a notification each."""
+
+_HANDLER_POLL_SECONDS: Final = 0.5
+_STATEMENT_SECONDS: Final = 20.0
+"""A server that takes longer for one batch hangs; the lock is given up with the connection."""
+
+_FEW: Final = 250
+_MANY: Final = 4_000
+_HANDED: Final = 500
+_SWEEP_SECONDS: Final = 30.0
+_SWEPT: Final = 5_000
+_SHORTEST_PAUSE_SECONDS: Final = 0.2
+_LONGEST_PAUSE_SECONDS: Final = 30.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Relay:
+    """Relays while it is the leader, and waits to be it while another is."""
+
+    def __init__(
+        self,
+        database: Database,
+        redis: Redis | None,
+        handlers: Mapping[str, Handler] | None = None,
+        settled_handlers: Mapping[str, Handler] | None = None,
+        *,
+        clock: Clock = utc_now,
+    ) -> None:
+        """Prepare to relay; `run` does.
+
+        ``handlers`` get every message; a new name begins with the next one. ``settled_handlers`` get those
+        that no reorg can take back: at once where no block said them, else when theirs is final.
+        """
+        self._database = database
+        self._publisher = Publisher(redis)
+        self._handlers = dict(handlers or {})
+        self._settled_handlers = dict(settled_handlers or {})
+        self._clock = clock
+        self._above = 0
+        self._moved = {name: asyncio.Event() for name in (*self._handlers, "")}
+
+    async def run(self) -> None:
+        """Relay until cancelled; whatever fails is tried again."""
+        pause = _SHORTEST_PAUSE_SECONDS
+        while True:
+            try:
+                async with self._leadership() as connection:
+                    _log.info("relay.leading")
+                    pause = _SHORTEST_PAUSE_SECONDS
+                    await self._lead(connection)
+            except* DatabaseUnavailable as errors:
+                _log.warning("relay.stopped_for_a_moment", reason=str(errors.exceptions[0]))
+            except* TimeoutError:
+                _log.warning("relay.stopped_for_a_moment", reason="the database hangs")
+            await asyncio.sleep(pause)
+            pause = min(_LONGEST_PAUSE_SECONDS, pause * 2)
+
+    @asynccontextmanager
+    async def _leadership(self) -> AsyncGenerator[Connection]:
+        """Hold the relay's lock on a connection that ends with it."""
+        async with self._database.connection() as connection:
+            try:
+                while not await connection.fetchval(
+                    "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", _LOCK
+                ):
+                    await asyncio.sleep(_STANDBY_SECONDS)
+                yield connection
+            finally:
+                connection.terminate()
+
+    async def _lead(self, connection: Connection) -> None:
+        woken = asyncio.Event()
+
+        def wake(*_: object) -> None:
+            woken.set()
+
+        connection.add_termination_listener(wake)
+        await connection.add_listener(outbox.CHANNEL, wake)
+        await messagestore.register(connection, self._handlers)
+        # The one before may have died between moving a batch and telling of it.
+        self._publisher.jump(await messagestore.tip(connection))
+        self._above = 0
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._publisher.run())
+            for name, handler in self._handlers.items():
+                group.create_task(self._repeat(name, lambda one=name, do=handler: self._hand(one, do)))
+            group.create_task(self._repeat("", self._settle))
+            group.create_task(self._sweep())
+            group.create_task(self._keep_moving(connection, woken))
+
+    async def _keep_moving(self, connection: Connection, woken: asyncio.Event) -> None:
+        """Move what there is whenever somebody says so; small batches while they are enough."""
+        limit, moved_since = _FEW, 0
+        while True:
+            woken.clear()
+            async with asyncio.timeout(_STATEMENT_SECONDS):
+                messages = await messagestore.move(
+                    connection, limit=limit, above=self._above, settling=bool(self._settled_handlers)
+                )
+            if messages:
+                self._tell(messages)
+                moved_since += len(messages)
+            if len(messages) >= limit:
+                limit = min(_MANY, limit * 2)
+                continue
+            limit = _FEW
+            if moved_since >= _MANY:
+                self._above = await messagestore.emptied(connection, self._above)
+                moved_since = 0
+            await _either(woken, _POLL_SECONDS)
+
+    def _tell(self, messages: Sequence[Relayed]) -> None:
+        self._publisher.tell(messages)
+        for moved in self._moved.values():
+            moved.set()
+
+    # --- handlers ---
+
+    async def _repeat(self, name: str, step: Callable[[], Awaitable[bool]]) -> None:
+        """Take steps while there is something to do, whenever messages have moved, and now and then.
+
+        One handler that fails keeps nobody else waiting: it is tried again, ever slower, from where it was.
+        """
+        pause = _SHORTEST_PAUSE_SECONDS
+        moved = self._moved[name]
+        while True:
+            moved.clear()
+            try:
+                while await step():
+                    pass
+            except DatabaseUnavailable as error:
+                _log.warning("relay.handler_later", handler=name or "settled", reason=error.message)
+            except Exception:  # noqa: BLE001 - a bug of one handler; the others go on
+                _log.exception("relay.handler_failed", handler=name or "settled")
+            else:
+                pause = _SHORTEST_PAUSE_SECONDS
+                await _either(moved, _HANDLER_POLL_SECONDS)
+                continue
+            await asyncio.sleep(pause)
+            pause = min(_LONGEST_PAUSE_SECONDS, pause * 2)
+
+    async def _hand(self, name: str, handler: Handler) -> bool:
+        """Hand the next messages to a handler; return whether there may be more."""
+        async with self._database.transaction() as tx:
+            messages = await messagestore.next_for(tx, name, _HANDED)
+            if messages:
+                await handler(tx, messages)
+        return len(messages) == _HANDED
+
+    async def _settle(self) -> bool:
+        async with self._database.transaction() as tx:
+            messages = await messagestore.settle(tx, _HANDED)
+            if messages:
+                for handler in self._settled_handlers.values():
+                    await handler(tx, messages)
+        return len(messages) == _HANDED
+
+    async def _sweep(self) -> None:
+        while True:
+            try:
+                async with self._database.transaction() as tx:
+                    swept = await messagestore.sweep(tx, before=self._clock() - KEPT, limit=_SWEPT)
+            except DatabaseUnavailable as error:
+                _log.warning("relay.sweep_later", reason=error.message)
+                swept = 0
+            # In between others have the disk to themselves.
+            await asyncio.sleep(_SHORTEST_PAUSE_SECONDS if swept == _SWEPT else _SWEEP_SECONDS)
+
+
+async def _either(event: asyncio.Event, seconds: float) -> None:
+    """Return when the event is set, or after ``seconds``."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
