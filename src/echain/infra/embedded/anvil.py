@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -29,7 +30,8 @@ class Anvil:
     """A node on a port of 127.0.0.1 that stays the same over restarts of this object.
 
     ``block_seconds`` 0 mines a block per transaction; otherwise blocks also come at that interval.
-    ``keep`` writes the chain to ``folder`` and continues it at the next start.
+    ``keep`` writes the chain to ``folder`` and continues it at the next start. ``options`` are further
+    words of its command line.
     """
 
     def __init__(
@@ -40,11 +42,13 @@ class Anvil:
         chain_id: int = 84532,
         block_seconds: int = 0,
         keep: bool = True,
+        options: Sequence[str] = (),
         port: int | None = None,
     ) -> None:
         self.folder = folder.absolute()
         self.log = self.folder / "log"
         self._record = self.folder / "state.json"
+        self._options = options
         self.chain_id = chain_id
         self.port = port or child.free_port()
         self._home = home
@@ -94,6 +98,7 @@ class Anvil:
             str(program),
             *("--host", "127.0.0.1", "--port", str(self.port), "--chain-id", str(self.chain_id)),
             *("--cache-path", str(self.folder / "cache"), "--quiet"),
+            *self._options,
         ]
         if self._block_seconds:
             command += ["--mixed-mining", "--block-time", str(self._block_seconds)]
