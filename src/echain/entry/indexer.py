@@ -1,4 +1,4 @@
-"""The `indexer` role: follows every configured chain and keeps its projections."""
+"""The `indexer` role: follows every configured chain, keeps its projections and relays the outbox."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from echain.chain.types import Contract, Projector
 from echain.entry.addressbook import AddressBook
 from echain.entry.connections import Services, expose, services
 from echain.entry.progress import shown
+from echain.entry.relaying import relay_of
 from echain.entry.stopping import until_stopped
 from echain.events.onchain import EventProjector
 from echain.infra.config import ChainConfig, Config
@@ -55,6 +56,7 @@ async def follow(config: Config) -> None:
         book = AddressBook(config, parts.database)
         await until_stopped(
             book.keep_reading(),
+            relay_of(parts).run(),
             *(_follow(config, parts, book, chain) for chain in config.chains if chain.rpc_urls),
         )
 

@@ -232,6 +232,14 @@ async def emptied(connection: Connection, above: int) -> int:
     return (newest or 0) if left is None else left - 1
 
 
+async def behind(connection: Connection) -> dict[str, int]:
+    """Return how many messages each handler has not had yet."""
+    rows = await connection.fetch(
+        "SELECT name, tip - sequence AS messages FROM relay_handlers CROSS JOIN relay_cursor"
+    )
+    return {row["name"]: row["messages"] for row in rows}
+
+
 async def lag(connection: Connection) -> tuple[int, float]:
     """Return how many facts wait in the outbox, counted up to 100,000, and the oldest's age in seconds."""
     row = await connection.fetchrow(

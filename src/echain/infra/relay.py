@@ -20,6 +20,7 @@ from echain.infra import messagestore, outbox
 from echain.infra.database import Connection, Database, DatabaseUnavailable, Tx
 from echain.infra.live import Publisher
 from echain.infra.messagestore import Relayed
+from echain.infra.metrics import Metrics
 from echain.kernel.time import Clock, utc_now
 
 __all__ = ["KEPT", "Handler", "Relay", "Relayed"]
@@ -53,6 +54,32 @@ _LONGEST_PAUSE_SECONDS: Final = 30.0
 _log = structlog.get_logger(__name__)
 
 
+class _Meters:
+    """What the relay counts; the lag is read when somebody asks for it."""
+
+    def __init__(self, metrics: Metrics, database: Database) -> None:
+        self._database = database
+        self._waiting = metrics.gauge(
+            "echain_outbox_rows", "Facts that wait in the outbox, counted up to 100,000"
+        )
+        self._age = metrics.gauge("echain_outbox_age_seconds", "Age of the oldest fact in the outbox")
+        self._behind = metrics.gauge(
+            "echain_relay_handler_messages", "Messages that a handler has not had yet", ("handler",)
+        )
+        self.moved = metrics.counter("echain_relayed_messages_total", "Messages moved out of the outbox")
+        self.leading = metrics.gauge("echain_relay_leading", "1 in the process whose relay is the leader")
+        metrics.on_scrape(self._read)
+
+    async def _read(self) -> None:
+        async with self._database.connection() as connection:
+            waiting, age_seconds = await messagestore.lag(connection)
+            behind = await messagestore.behind(connection)
+        self._waiting.set(waiting)
+        self._age.set(age_seconds)
+        for name, messages in behind.items():
+            self._behind.labels(name).set(messages)
+
+
 class Relay:
     """Relays while it is the leader, and waits to be it while another is."""
 
@@ -64,6 +91,7 @@ class Relay:
         settled_handlers: Mapping[str, Handler] | None = None,
         *,
         clock: Clock = utc_now,
+        metrics: Metrics | None = None,
     ) -> None:
         """Prepare to relay; `run` does.
 
@@ -77,6 +105,7 @@ class Relay:
         self._clock = clock
         self._above = 0
         self._moved = {name: asyncio.Event() for name in (*self._handlers, "")}
+        self._meters = _Meters(metrics or Metrics(), database)
 
     async def run(self) -> None:
         """Relay until cancelled; whatever fails is tried again."""
@@ -86,11 +115,14 @@ class Relay:
                 async with self._leadership() as connection:
                     _log.info("relay.leading")
                     pause = _SHORTEST_PAUSE_SECONDS
+                    self._meters.leading.set(1)
                     await self._lead(connection)
             except* DatabaseUnavailable as errors:
                 _log.warning("relay.stopped_for_a_moment", reason=str(errors.exceptions[0]))
             except* TimeoutError:
                 _log.warning("relay.stopped_for_a_moment", reason="the database hangs")
+            finally:
+                self._meters.leading.set(0)
             await asyncio.sleep(pause)
             pause = min(_LONGEST_PAUSE_SECONDS, pause * 2)
 
@@ -149,6 +181,7 @@ class Relay:
             await _either(woken, _POLL_SECONDS)
 
     def _tell(self, messages: Sequence[Relayed]) -> None:
+        self._meters.moved.inc(len(messages))
         self._publisher.tell(messages)
         for moved in self._moved.values():
             moved.set()
