@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
+import msgspec
+
 from echain.admission import tables
 from echain.chain.abi import INT8_MAX, compile_events
 from echain.chain.contracts import contract
-from echain.chain.types import Change, Contract, EventDecoder, Fact
+from echain.chain.types import Change, Contract, EventDecoder, Fact, Step, Told
 from echain.events.service import events_by_number
 from echain.infra.database import Tx
 from echain.kernel.evm import checksum
@@ -22,47 +24,56 @@ class AdmissionProjector:
     """Keeps `gate_keys` and `poaps`."""
 
     name = "admission"
+    tables = tables.NAMES
     events: Sequence[tuple[str, EventDecoder]] = (("poap", _POAP["GateSet"]), ("poap", _POAP["CheckIn"]))
     creating: Collection[tuple[str, str]] = ()
 
     def created(self, fact: Fact) -> Contract:
         raise LookupError(fact)
 
-    async def rewind(self, tx: Tx, chain_id: int, ancestor: int) -> None:
-        await tables.remove_above(tx, chain_id, ancestor)
-
-    async def apply(self, tx: Tx, change: Change) -> Sequence[Message]:
-        chain_id = change.chain_id
+    def fold(self, change: Change) -> Step | None:
         settings = change.of("poap", "GateSet")
-        if settings:
+        admitted = [fact for fact in change.of("poap", "CheckIn") if fact[1][2] <= INT8_MAX]
+        return _AdmissionStep(change, settings, admitted) if settings or admitted else None
+
+    async def rewind(self, tx: Tx, chain_id: int, ancestor: int) -> Collection[str]:
+        await tables.remove_above(tx, chain_id, ancestor)
+        return ()
+
+
+class _AdmissionStep(msgspec.Struct, frozen=True):
+    """A change of gates and POAPs."""
+
+    change: Change
+    settings: Sequence[Fact]
+    admitted: Sequence[Fact]
+
+    async def write(self, tx: Tx) -> Told:
+        chain_id = self.change.chain_id
+        if self.settings:
             await tables.add_gate_settings(
                 tx,
                 [
                     (
-                        chain_id,
-                        log.block_number,
-                        log.log_index,
-                        number,
-                        gate,
-                        from_unix(start),
-                        from_unix(end),
+                        *(chain_id, log.block_number, log.log_index, number, gate),
+                        *(from_unix(start), from_unix(end)),
                     )
-                    for log, (number, gate, start, end) in settings
+                    for log, (number, gate, start, end) in self.settings
                 ],
             )
-            await tables.fold_gates(tx, chain_id, {(number, gate) for _, (number, gate, _, _) in settings})
-        admitted = [fact for fact in change.of("poap", "CheckIn") if fact[1][2] <= INT8_MAX]
+            gates = {(number, gate) for _, (number, gate, _, _) in self.settings}
+            await tables.fold_gates(tx, chain_id, gates)
         await tables.add_poaps(
             tx,
             [
                 (
                     *(chain_id, number, token_id, attendee, log.block_number, log.log_index),
-                    *(log.tx_hash, change.times[log.block_number]),
+                    *(log.tx_hash, self.change.times[log.block_number]),
                 )
-                for log, (attendee, number, token_id) in admitted
+                for log, (attendee, number, token_id) in self.admitted
             ],
         )
-        return await _told(tx, change, admitted)
+        return Told(await _told(tx, self.change, self.admitted))
 
 
 async def _told(tx: Tx, change: Change, admitted: Sequence[Fact]) -> list[Message]:

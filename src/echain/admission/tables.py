@@ -11,6 +11,9 @@ from echain.kernel.evm import Address
 GateKey = tuple[int, Address]
 """The event's number in the factory, and the gate's key."""
 
+NAMES: Final = ("gate_settings", "gate_keys", "poaps")
+"""Every table of these projections."""
+
 _SETTINGS: Final = (
     "chain_id",
     "block_number",

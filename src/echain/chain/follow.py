@@ -18,7 +18,7 @@ import structlog
 from echain.chain import store
 from echain.chain.headers import ChainMoved, linked
 from echain.chain.heads import Heads
-from echain.chain.ingest import Forked, GapBefore, Outcome, Projection, ingest, register
+from echain.chain.ingest import Forked, GapBefore, Outcome, Prepared, Projection, ingest, register
 from echain.chain.logs import LogSource
 from echain.chain.ranges import NEAR, Ranges
 from echain.chain.rpc import Rpc
@@ -105,7 +105,7 @@ class Follower:
         self._on_progress = on_progress
         self._source = LogSource(rpc, self._projection, blooms=chain.blooms)
         self._kinds: dict[Address, str] = {}
-        self._ranges = Ranges(rpc, self._source, self._projection, Span(chain.max_log_span))
+        self._ranges = Ranges(rpc, self._source, self._projection, Span(chain.max_log_span), clock)
         self._cursor = Cursor(chain.chain_id, chain.from_block, chain.from_block - 1, None, -1)
 
     async def run(self) -> None:
@@ -239,9 +239,14 @@ class Follower:
         logs = await self._source.each(blocks, kinds)
         await self._commit(Segment(blocks, logs, self._final(head)), kinds)
 
-    async def _commit(self, segment: Segment, kinds: dict[Address, str]) -> None:
+    async def _commit(
+        self, segment: Segment, kinds: dict[Address, str], prepared: Prepared | None = None
+    ) -> None:
+        now = self._clock()
         async with self._database.transaction() as tx:
-            outcome = await ingest(tx, self._chain.chain_id, segment, self._projection, now=self._clock())
+            outcome = await ingest(
+                tx, self._chain.chain_id, segment, self._projection, now=now, prepared=prepared
+            )
         if outcome is not Outcome.EXTENDED:
             await self._reload()
             return
@@ -313,8 +318,8 @@ class Follower:
                 read = await ranges.take(self._cursor.block_number + 1, self._kinds)
                 if read is None:
                     continue
-                await self._commit(Segment(read.blocks, read.logs, final), read.kinds)
-                logs += len(read.logs)
+                await self._commit(read.segment, read.kinds, read.prepared)
+                logs += len(read.segment.logs)
                 if self._on_progress is not None:
                     seconds = time.monotonic() - began
                     self._on_progress(Progress(start, self._cursor.block_number, head.number, logs, seconds))

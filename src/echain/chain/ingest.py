@@ -6,10 +6,11 @@ The step is idempotent: what is stored already changes nothing, whoever brings i
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from enum import Enum
@@ -20,8 +21,8 @@ import structlog
 
 from echain.chain import store
 from echain.chain.store import Cursor
-from echain.chain.types import Block, Change, Contract, EventDecoder, Fact, Log, Projector, Segment
-from echain.infra import outbox
+from echain.chain.types import Block, Change, Contract, EventDecoder, Fact, Log, Projector, Segment, Step
+from echain.infra import bulk, cache, outbox
 from echain.infra.database import Tx
 from echain.kernel.errors import EchainError
 from echain.kernel.evm import Address
@@ -146,13 +147,77 @@ async def register(
         await _rewind(tx, cursor, kept[0] if kept else None, projection)
 
 
+class Prepared(msgspec.Struct, frozen=True):
+    """Logs decoded, folded and encoded on a belief: which of their contracts are followed.
+
+    ``believed`` holds the kinds of those followed before; ``created`` the contracts that the logs create.
+    """
+
+    believed: Mapping[Address, str]
+    created: Sequence[Contract]
+    filled: Collection[int]
+    logs: bulk.Rows
+    steps: Sequence[Step]
+
+
+async def prepare(
+    chain_id: int,
+    segment: Segment,
+    kinds: Mapping[Address, str],
+    projection: Projection,
+    *,
+    now: datetime,
+) -> Prepared:
+    """Do all of a segment's work that needs no database; ``kinds`` are the contracts followed before it.
+
+    Gives other tasks a turn between its parts, so that the database is kept busy meanwhile.
+    """
+    logs = segment.logs
+    believed = {address: kinds[address] for address in {log.address for log in logs} if address in kinds}
+    with _uncollected(len(logs)):
+        created = projection.created(logs, believed)
+        known = {**believed, **{contract.address: contract.kind for contract in created}}
+        if len(known) < len({log.address for log in logs}):
+            logs = [log for log in logs if log.address in known]
+        facts = projection.facts(logs, known)
+    await asyncio.sleep(0)
+    filled = {log.block_number for log in logs}
+    oldest_told = to_unix(now - TOLD)
+    change = Change(
+        chain_id,
+        facts,
+        {block.number: from_unix(block.timestamp) for block in segment.blocks if block.number in filled},
+        next((block.number for block in segment.blocks if block.timestamp >= oldest_told), NOBODY),
+    )
+    steps = await _folded(change, projection) if logs else []
+    return Prepared(believed, created, filled, store.encoded_logs(chain_id, logs), steps)
+
+
+async def _folded(change: Change, projection: Projection) -> list[Step]:
+    steps: list[Step] = []
+    for projector in projection.projectors:
+        with _uncollected(len(change.times)):
+            step = projector.fold(change)
+        if step is not None:
+            steps.append(step)
+        await asyncio.sleep(0)
+    return steps
+
+
 async def ingest(
-    tx: Tx, chain_id: int, segment: Segment, projection: Projection, *, now: datetime
+    tx: Tx,
+    chain_id: int,
+    segment: Segment,
+    projection: Projection,
+    *,
+    now: datetime,
+    prepared: Prepared | None = None,
 ) -> Outcome:
     """Bring a segment of the chain into the store and fold what it changes.
 
     Known blocks change nothing. A segment that leaves the stored chain replaces everything above the common
-    ancestor. Facts older than 24 h before ``now`` are told to nobody.
+    ancestor. Facts older than 24 h before ``now`` are told to nobody. ``prepared`` is the segment's work done
+    beforehand; where the store does not bear its belief out it is done anew.
 
     Raises:
         SegmentBroken: headers and logs do not belong together.
@@ -166,9 +231,15 @@ async def ingest(
         return Outcome.KNOWN
     if reorganized := ancestor[0] < cursor.block_number:
         await _rewind(tx, cursor, ancestor, projection)
-    with _uncollected(len(segment.logs)):
-        await _append(tx, cursor, blocks, segment, projection=projection, now=now)
+    if len(blocks) < len(segment.blocks):
+        segment, prepared = _cut(segment, blocks), None
+    await _append(tx, cursor, segment, prepared, projection=projection, now=now)
     return Outcome.REORGANIZED if reorganized else Outcome.EXTENDED
+
+
+def _cut(segment: Segment, blocks: Sequence[Block]) -> Segment:
+    first = bisect_left(segment.logs, blocks[0].number, key=lambda log: log.block_number)
+    return Segment(blocks, segment.logs[first:], segment.finalized)
 
 
 @contextmanager
@@ -242,7 +313,7 @@ async def _placed(tx: Tx, cursor: Cursor, blocks: Sequence[Block]) -> tuple[Sequ
 async def _rewind(tx: Tx, cursor: Cursor, ancestor: _Place | None, projection: Projection) -> None:
     number, block_hash = ancestor or (cursor.from_block - 1, None)
     for projector in reversed(projection.projectors):
-        await projector.rewind(tx, cursor.chain_id, number)
+        await cache.invalidate(tx, sorted(await projector.rewind(tx, cursor.chain_id, number)))
     await outbox.revert(tx, cursor.chain_id, above=number)
     await store.remove_above(tx, cursor.chain_id, number)
     finalized = min(cursor.finalized_number, number)
@@ -256,23 +327,26 @@ async def _rewind(tx: Tx, cursor: Cursor, ancestor: _Place | None, projection: P
 async def _append(
     tx: Tx,
     cursor: Cursor,
-    blocks: Sequence[Block],
     segment: Segment,
+    prepared: Prepared | None,
     *,
     projection: Projection,
     now: datetime,
 ) -> None:
-    chain_id, first, last = cursor.chain_id, blocks[0].number, blocks[-1]
-    logs = segment.logs[bisect_left(segment.logs, first, key=lambda log: log.block_number) :]
-    if logs:
-        logs = await _fold(tx, chain_id, blocks, logs, projection=projection, now=now)
-    filled = {log.block_number for log in logs}
+    chain_id, last = cursor.chain_id, segment.blocks[-1]
+    filled: Collection[int] = ()
+    if segment.logs:
+        kinds = await store.kinds(tx, chain_id, {log.address for log in segment.logs})
+        if prepared is None or prepared.believed != kinds:
+            prepared = await prepare(chain_id, segment, kinds, projection, now=now)
+        await _write(tx, chain_id, prepared)
+        filled = prepared.filled
     await store.add_blocks(
         tx,
         chain_id,
         (
             block
-            for block in blocks
+            for block in segment.blocks
             if block.number > segment.finalized
             or block.number in filled
             or block is last
@@ -289,42 +363,17 @@ async def _append(
     await store.move_cursor(tx, Cursor(chain_id, cursor.from_block, last.number, last.hash, finalized))
 
 
-async def _fold(
-    tx: Tx,
-    chain_id: int,
-    blocks: Sequence[Block],
-    logs: Sequence[Log],
-    *,
-    projection: Projection,
-    now: datetime,
-) -> Sequence[Log]:
-    """Store and fold the logs of followed contracts; return these."""
-    kinds = await store.kinds(tx, chain_id, {log.address for log in logs})
-    created = projection.created(logs, kinds)
-    if created:
-        await store.add_contracts(tx, chain_id, created)
-        kinds.update((contract.address, contract.kind) for contract in created)
-    followed = [log for log in logs if log.address in kinds]
-    await store.add_logs(tx, chain_id, followed)
-    filled = {log.block_number for log in followed}
-    oldest_told = to_unix(now - TOLD)
-    change = Change(
-        chain_id,
-        projection.facts(followed, kinds),
-        {block.number: from_unix(block.timestamp) for block in blocks if block.number in filled},
-        next((block.number for block in blocks if block.timestamp >= oldest_told), NOBODY),
-    )
-    await _apply(tx, change, projection)
-    return followed
-
-
-async def _apply(tx: Tx, change: Change, projection: Projection) -> None:
-    messages = [
-        message for projector in projection.projectors for message in await projector.apply(tx, change)
-    ]
+async def _write(tx: Tx, chain_id: int, prepared: Prepared) -> None:
+    """Write logs, new contracts and projections, and what they leave to tell."""
+    if prepared.created:
+        await store.add_contracts(tx, chain_id, prepared.created)
+    await prepared.logs.copy(tx)
+    told = [await step.write(tx) for step in prepared.steps]
+    messages = [message for one in told for message in one.messages]
     # A client reads the blocks in order, and within a block what an event is before what was sold of it.
     messages.sort(key=lambda message: message.block_number or 0)
     await outbox.publish(tx, messages)
+    await cache.invalidate(tx, sorted({key for one in told for key in one.stale}))
 
 
 async def rebuild(tx: Tx, chain_id: int, projection: Projection) -> int:
@@ -338,8 +387,9 @@ async def rebuild(tx: Tx, chain_id: int, projection: Projection) -> int:
     kinds = {contract.address: contract.kind for contract in await store.contracts(tx, chain_id)}
     after, count = (-1, -1), 0
     while (stored := await store.read_logs(tx, chain_id, after, _REBUILD_LOGS)).logs:
-        facts = projection.facts(stored.logs, kinds)
-        await _apply(tx, Change(chain_id, facts, stored.times, NOBODY), projection)
+        change = Change(chain_id, projection.facts(stored.logs, kinds), stored.times, NOBODY)
+        for step in await _folded(change, projection):
+            await step.write(tx)
         count += len(stored.logs)
         after = (stored.logs[-1].block_number, stored.logs[-1].log_index)
     return count

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, Final
 
 import msgspec
 import structlog
 
 from echain.chain.headers import linked
-from echain.chain.ingest import Projection
+from echain.chain.ingest import Prepared, Projection, prepare
 from echain.chain.logs import LogSource
 from echain.chain.rpc import ChainUnreachable, Rpc, RpcRefused
 from echain.chain.span import Span
-from echain.chain.types import Block, Log
+from echain.chain.types import Log, Segment
 from echain.kernel.evm import Address
+from echain.kernel.time import Clock
 
 CONCURRENT: Final = 4
 """Ranges that are read at a time."""
@@ -28,16 +29,17 @@ _log = structlog.get_logger(__name__)
 
 
 class Read(msgspec.Struct, frozen=True):
-    """A range as the node gave it; ``kinds`` are all contracts known at its end."""
+    """A range as the node gave it, with its work done; ``kinds`` are all contracts known at its end."""
 
-    blocks: list[Block]
-    logs: list[Log]
+    segment: Segment
+    prepared: Prepared
     kinds: dict[Address, str]
 
 
 class _Discovered(msgspec.Struct, frozen=True):
-    """The contracts known up to the end of a range, and the logs of those that create others."""
+    """The contracts known before a range and up to its end, and the logs of those that create others."""
 
+    before: dict[Address, str]
     kinds: dict[Address, str]
     logs: list[Log]
 
@@ -54,11 +56,18 @@ class _Range(msgspec.Struct, frozen=True):
 class Ranges:
     """What is needed to read ranges; the span is learnt over all of them."""
 
-    def __init__(self, rpc: Rpc, source: LogSource, projection: Projection, span: Span) -> None:
+    def __init__(self, rpc: Rpc, source: LogSource, projection: Projection, span: Span, clock: Clock) -> None:
         self.rpc = rpc
         self.source = source
         self.projection = projection
         self.span = span
+        self._clock = clock
+
+    async def prepared(self, segment: Segment, kinds: Mapping[Address, str]) -> Prepared:
+        """Do the segment's work ahead of its transaction; ``kinds`` are the contracts followed before it."""
+        await asyncio.sleep(0)
+        now = self._clock()
+        return await prepare(self.rpc.chain_id, segment, kinds, self.projection, now=now)
 
     def upto(self, head: int, final: int) -> Ahead:
         """Return a reader of the blocks up to ``head``: by range up to ``final``, above it by hash."""
@@ -102,7 +111,7 @@ class Ahead:
             # A contract came to light only by what a node had left out: what is on its way does not know it.
             await self.aclose()
             return None
-        self._ranges.span.answered(size, len(read.logs))
+        self._ranges.span.answered(size, len(read.segment.logs))
         return read
 
     async def aclose(self) -> None:
@@ -135,8 +144,8 @@ class Ahead:
             logs = await self._ranges.source.discovered(first, last, kinds) if by_range else []
             known = dict(kinds if before is None else (await before).kinds)
             created = self._ranges.projection.created(logs, known)
-            known.update((contract.address, contract.kind) for contract in created)
-            return _Discovered(known, logs)
+            made = {contract.address: contract.kind for contract in created}
+            return _Discovered(known, known | made, logs)
 
         return discovered()
 
@@ -150,7 +159,9 @@ class Ahead:
             logs = await self._ranges.source.ranged(blocks, kinds, discovered.logs)
         else:
             logs = await self._ranges.source.each(blocks, kinds)
-        return Read(blocks, logs, kinds)
+        segment = Segment(blocks, logs, self._final)
+        prepared = await self._ranges.prepared(segment, discovered.before)
+        return Read(segment, prepared, kinds)
 
 
 async def _give_up(part: _Range) -> None:

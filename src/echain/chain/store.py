@@ -4,15 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import repeat
 from typing import Final
 
 import msgspec
 
 from echain.chain.types import Block, Contract, Log
+from echain.infra import bulk
 from echain.infra.database import Connection, Tx
 from echain.kernel.errors import EchainError, Kind
 from echain.kernel.evm import Address, Hash32
 from echain.kernel.time import from_unix
+
+_LOGS: Final = bulk.Table(
+    "chain_logs",
+    {
+        "chain_id": bulk.INT8,
+        "block_number": bulk.INT8,
+        "log_index": bulk.INT4,
+        "tx_index": bulk.INT4,
+        "tx_hash": bulk.HASH,
+        "address": bulk.ADDRESS,
+        "topics": bulk.VARIED,
+        "data": bulk.VARIED,
+    },
+)
 
 _REGISTER_LOCK: Final = 0x6563_6861
 """Advisory lock class of registering: CREATE TABLE IF NOT EXISTS alone does not survive two at once."""
@@ -193,35 +209,20 @@ async def add_blocks(tx: Tx, chain_id: int, blocks: Iterable[Block]) -> None:
     )
 
 
-async def add_logs(tx: Tx, chain_id: int, logs: Sequence[Log]) -> None:
-    if not logs:
-        return
-    await tx.copy_records_to_table(
+def encoded_logs(chain_id: int, logs: Sequence[Log]) -> bulk.Rows:
+    """Return logs as rows to send."""
+    return _LOGS.rows(
+        len(logs),
+        repeat(chain_id),
+        [log.block_number for log in logs],
+        [log.log_index for log in logs],
+        [log.tx_index for log in logs],
+        [log.tx_hash for log in logs],
+        [log.address for log in logs],
+        bulk.varied([b"".join(log.topics) for log in logs]),
+        bulk.varied([log.data for log in logs]),
         # Straight into the partition: routing row by row through the parent costs a tenth more.
-        f"chain_logs_{chain_id:d}",
-        records=[
-            (
-                chain_id,
-                log.block_number,
-                log.log_index,
-                log.tx_index,
-                log.tx_hash,
-                log.address,
-                b"".join(log.topics),
-                log.data,
-            )
-            for log in logs
-        ],
-        columns=(
-            "chain_id",
-            "block_number",
-            "log_index",
-            "tx_index",
-            "tx_hash",
-            "address",
-            "topics",
-            "data",
-        ),
+        into=f"chain_logs_{chain_id:d}",
     )
 
 

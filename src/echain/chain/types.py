@@ -88,6 +88,21 @@ class EventDecoder(Protocol):
     def decode(self, logs: Sequence[Log]) -> list[tuple[Any, ...] | None]: ...
 
 
+class Told(msgspec.Struct, frozen=True):
+    """What a step leaves to tell: messages in the chain's order, and cached keys that no longer hold."""
+
+    messages: Sequence[Message] = ()
+    stale: Collection[str] = ()
+
+
+class Step(Protocol):
+    """What a change does to one slice's tables, worked out as far as that goes without the database."""
+
+    async def write(self, tx: Tx) -> Told:
+        """Write it on top of everything written before."""
+        ...
+
+
 class Projector(Protocol):
     """Folds a slice's logs into its tables, for following, reorgs and rebuilds alike."""
 
@@ -108,10 +123,18 @@ class Projector(Protocol):
         """Return the contract that a fact of one of these events says was created."""
         ...
 
-    async def rewind(self, tx: Tx, chain_id: int, ancestor: int) -> None:
-        """Remove every fact above block ``ancestor`` and fold the touched rows from what remains."""
+    @property
+    def tables(self) -> Sequence[str]:
+        """The tables that it keeps, and nobody else writes."""
         ...
 
-    async def apply(self, tx: Tx, change: Change) -> Sequence[Message]:
-        """Fold new facts, all of them above everything folded before; return what to tell."""
+    def fold(self, change: Change) -> Step | None:
+        """Fold new facts, all of them above everything folded before; None when they are none of its own."""
+        ...
+
+    async def rewind(self, tx: Tx, chain_id: int, ancestor: int) -> Collection[str]:
+        """Remove every fact above block ``ancestor``, fold the touched rows from what remains.
+
+        Returns the cached keys that no longer hold.
+        """
         ...

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
+
 from echain.chain.abi import INT4_MAX, INT8_MAX, compile_events
 from echain.chain.contracts import contract
-from echain.chain.types import Change, Contract, EventDecoder, Fact, Log
+from echain.chain.types import Change, Contract, EventDecoder, Fact, Log, Step, Told
 from echain.events import tables
 from echain.events.tables import EventKey, TierKey
-from echain.infra import cache
 from echain.infra.database import Tx
 from echain.kernel.evm import Address, checksum, to_hex
 from echain.kernel.ids import derived_id
@@ -29,6 +30,7 @@ class EventProjector:
     """Keeps `events` and `tiers`, and finds the ticket contracts that the factory makes."""
 
     name = "events"
+    tables = tables.NAMES
     events: Sequence[tuple[str, EventDecoder]] = (
         ("factory", _FACTORY["EventCreated"]),
         ("factory", _FACTORY["EventUpdated"]),
@@ -42,43 +44,63 @@ class EventProjector:
         log, values = fact
         return Contract(values[2], "ticket", log.block_number)
 
-    async def rewind(self, tx: Tx, chain_id: int, ancestor: int) -> None:
-        touched = await tables.remove_above(tx, chain_id, ancestor)
-        await cache.invalidate(tx, [_cache_key(chain_id, address) for address in sorted(touched)])
+    def fold(self, change: Change) -> Step | None:
+        step = _EventStep(
+            change,
+            change.of("factory", "EventCreated"),
+            change.of("factory", "EventUpdated"),
+            change.of("factory", "EventCancelled"),
+            _keyed(change.of("ticket", "TierAdded")),
+            _keyed(change.of("ticket", "PriceUpdated")),
+        )
+        return step if step.created or step.updated or step.cancelled or step.added or step.priced else None
 
-    async def apply(self, tx: Tx, change: Change) -> Sequence[Message]:
-        created = change.of("factory", "EventCreated")
-        updated = change.of("factory", "EventUpdated")
-        cancelled = change.of("factory", "EventCancelled")
-        added = _keyed(change.of("ticket", "TierAdded"))
-        priced = _keyed(change.of("ticket", "PriceUpdated"))
-        if not (created or updated or cancelled or added or priced):
-            return ()
-        await tables.add_facts(tx, "event_creations", [_creation(change, *fact) for fact in created])
-        await tables.add_facts(tx, "event_updates", [_update(change, *fact) for fact in updated])
-        await tables.add_facts(
-            tx, "event_cancellations", [(*_place(change, log), values[0]) for log, values in cancelled]
-        )
-        await tables.add_facts(tx, "tier_additions", [_addition(change, *fact) for fact in added])
-        await tables.add_facts(
-            tx,
-            "price_updates",
-            [(*_place(change, log), log.address, tier_id, new) for log, (tier_id, _, new) in priced],
-        )
+    async def rewind(self, tx: Tx, chain_id: int, ancestor: int) -> Collection[str]:
+        return _stale(chain_id, await tables.remove_above(tx, chain_id, ancestor))
+
+
+class _EventStep(msgspec.Struct, frozen=True):
+    """A change of events and tiers; they are few, so all is left for the database's statements."""
+
+    change: Change
+    created: Sequence[Fact]
+    updated: Sequence[Fact]
+    cancelled: Sequence[Fact]
+    added: Sequence[Fact]
+    priced: Sequence[Fact]
+
+    async def write(self, tx: Tx) -> Told:
+        change = self.change
+        for table, rows in self._rows().items():
+            await tables.add_facts(tx, table, rows)
         by_number = await tables.events_by_number(
-            tx, change.chain_id, {values[0] for _, values in (*updated, *cancelled)}
+            tx, change.chain_id, {values[0] for _, values in (*self.updated, *self.cancelled)}
         )
-        made = {values[2] for _, values in created}
+        made = {values[2] for _, values in self.created}
         touched = made | {event.ticket_contract for event in by_number.values()}
-        touched |= {log.address for log, _ in (*added, *priced)}
-        tiers: set[TierKey] = {(log.address, values[0]) for log, values in (*added, *priced)}
+        touched |= {log.address for log, _ in (*self.added, *self.priced)}
+        tiers: set[TierKey] = {(log.address, values[0]) for log, values in (*self.added, *self.priced)}
         await tables.fold_events(tx, change.chain_id, touched)
         await tables.fold_tiers(tx, change.chain_id, tiers)
-        await cache.invalidate(tx, [_cache_key(change.chain_id, address) for address in sorted(touched)])
-        return [
-            *_told_of_events(change, created, updated, cancelled, by_number),
-            *_told_of_tiers(change, [fact for fact in added if fact[0].address not in made], priced),
+        added = [fact for fact in self.added if fact[0].address not in made]
+        messages = [
+            *_told_of_events(change, self.created, self.updated, self.cancelled, by_number),
+            *_told_of_tiers(change, added, self.priced),
         ]
+        return Told(messages, _stale(change.chain_id, touched))
+
+    def _rows(self) -> dict[str, tables.Rows]:
+        """Return the facts as rows in the order of their table's columns."""
+        change = self.change
+        return {
+            "event_creations": [_creation(change, *fact) for fact in self.created],
+            "event_updates": [_update(change, *fact) for fact in self.updated],
+            "event_cancellations": [(*_place(change, log), values[0]) for log, values in self.cancelled],
+            "tier_additions": [_addition(change, *fact) for fact in self.added],
+            "price_updates": [
+                (*_place(change, log), log.address, tier_id, new) for log, (tier_id, _, new) in self.priced
+            ],
+        }
 
 
 def event_id(chain_id: int, ticket_contract: Address) -> UUID:
@@ -86,8 +108,8 @@ def event_id(chain_id: int, ticket_contract: Address) -> UUID:
     return derived_id(chain_id, ticket_contract)
 
 
-def _cache_key(chain_id: int, ticket_contract: Address) -> str:
-    return f"event:{event_id(chain_id, ticket_contract)}"
+def _stale(chain_id: int, contracts: Iterable[Address]) -> list[str]:
+    return [f"event:{event_id(chain_id, address)}" for address in sorted(contracts)]
 
 
 def _keyed(facts: Sequence[Fact]) -> list[Fact]:

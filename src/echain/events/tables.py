@@ -39,6 +39,9 @@ COLUMNS: Final = {
     "price_updates": ("chain_id", "block_number", "log_index", "ticket_contract", "tier_id", "price_wei"),
 }
 
+NAMES: Final = (*COLUMNS, "events", "tiers")
+"""Every table of these projections."""
+
 
 class EventKey(msgspec.Struct, frozen=True):
     """By what an event is known on and off chain."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import repeat
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from echain.chain.abi import INT4_MAX, INT8_MAX, compile_events
 from echain.chain.contracts import contract
-from echain.chain.types import Change, Contract, EventDecoder, Fact, Log
+from echain.chain.types import Change, Contract, EventDecoder, Fact, Log, Step, Told
 from echain.events.service import TierSold, add_sold
-from echain.infra import cache
+from echain.infra import bulk
 from echain.infra.database import Tx
 from echain.kernel.evm import ZERO_ADDRESS, Address, checksum
 from echain.kernel.ids import derived_id
@@ -55,28 +56,60 @@ class TicketProjector:
     """Keeps `tickets`, the facts of sales and money, and `contract_escrow`."""
 
     name = "tickets"
+    tables = tables.NAMES
     events: Sequence[tuple[str, EventDecoder]] = tuple(("ticket", _TICKET[event]) for event in _FOLDED)
     creating: Collection[tuple[str, str]] = ()
 
     def created(self, fact: Fact) -> Contract:
         raise LookupError(fact)
 
-    async def rewind(self, tx: Tx, chain_id: int, ancestor: int) -> None:
+    def fold(self, change: Change) -> Step | None:
+        facts = _facts(change)
+        minted, moved = _fold(change, facts)
+        return _TicketStep(
+            change,
+            facts,
+            _encoded(change, facts),
+            _listed(change, facts),
+            minted,
+            tables.encoded_tickets(change.chain_id, minted),
+            moved,
+            _told_of_transfers(change, facts.transfers),
+        )
+
+    async def rewind(self, tx: Tx, chain_id: int, ancestor: int) -> Collection[str]:
         removed = await tables.remove_above(tx, chain_id, ancestor)
         await add_sold(tx, chain_id, removed.sold)
-        await _invalidate(tx, chain_id, removed.contracts)
+        return _stale(chain_id, removed.contracts)
 
-    async def apply(self, tx: Tx, change: Change) -> Sequence[Message]:
-        facts = _facts(change)
-        await _add_facts(tx, change, facts)
-        minted, moved = _fold(change, facts)
-        await tables.add_tickets(tx, change.chain_id, minted)
-        await tables.move_tickets(tx, change.chain_id, moved)
-        await tables.add_money(tx, change.chain_id, _money(change, facts))
-        deltas = _sold_by_tier(facts)
-        tiers = await add_sold(tx, change.chain_id, deltas)
-        await _invalidate(tx, change.chain_id, {address for address, _ in deltas})
-        return [*_told_of_sales(change, facts, tiers), *_told_of_transfers(change, facts.transfers)]
+
+class _TicketStep(msgspec.Struct, frozen=True):
+    """A change of tickets before it is written; what is told of sales waits for how many remain."""
+
+    change: Change
+    facts: _Facts
+    encoded: Sequence[bulk.Rows]
+    listed: Mapping[str, tables.Rows]
+    minted: Mapping[TicketKey, Minted]
+    encoded_tickets: bulk.Rows | None
+    moved: Mapping[TicketKey, Moved]
+    told_of_transfers: Sequence[Message]
+
+    async def write(self, tx: Tx) -> Told:
+        chain_id = self.change.chain_id
+        for rows in self.encoded:
+            await rows.copy(tx)
+        for table, rows in self.listed.items():
+            await tables.add_facts(tx, table, rows)
+        await tables.add_tickets(tx, chain_id, self.minted, self.encoded_tickets)
+        await tables.move_tickets(tx, chain_id, self.moved)
+        await tables.add_money(tx, chain_id, _money(self.change, self.facts))
+        deltas = _sold_by_tier(self.facts)
+        tiers = await add_sold(tx, chain_id, deltas)
+        return Told(
+            [*_told_of_sales(self.change, self.facts, tiers), *self.told_of_transfers],
+            _stale(chain_id, {address for address, _ in deltas}),
+        )
 
 
 def _facts(change: Change) -> _Facts:
@@ -98,8 +131,8 @@ def _sold_by_tier(facts: _Facts) -> dict[TierKey, int]:
     return deltas
 
 
-async def _invalidate(tx: Tx, chain_id: int, contracts: Iterable[Address]) -> None:
-    await cache.invalidate(tx, [f"event:{_event_id(chain_id, address)}" for address in sorted(contracts)])
+def _stale(chain_id: int, contracts: Iterable[Address]) -> list[str]:
+    return [f"event:{_event_id(chain_id, address)}" for address in sorted(contracts)]
 
 
 @lru_cache(maxsize=4_096)
@@ -138,54 +171,55 @@ def _marks(change: Change) -> list[_Mark]:
     return marks
 
 
-async def _add_facts(
-    tx: Tx,
-    change: Change,
-    facts: _Facts,
-) -> None:
-    chain_id, times = change.chain_id, change.times
-    await tables.add_facts(
-        tx,
-        "transfers",
-        [
-            (
-                *(chain_id, log.block_number, log.log_index, log.address, token_id, sender, receiver),
-                *(log.tx_hash, times[log.block_number]),
-            )
-            for log, (sender, receiver, token_id) in facts.transfers
-        ],
+def _encoded(change: Change, facts: _Facts) -> Sequence[bulk.Rows]:
+    """Return the facts that come in thousands as rows to send."""
+    moments = {number: bulk.moment(time) for number, time in change.times.items()}
+    moved, sold = facts.transfers, facts.sales
+    return (
+        tables.TRANSFERS.rows(
+            len(moved),
+            repeat(change.chain_id),
+            [log.block_number for log, _ in moved],
+            [log.log_index for log, _ in moved],
+            [log.address for log, _ in moved],
+            [token_id for _, (_, _, token_id) in moved],
+            [sender for _, (sender, _, _) in moved],
+            [receiver for _, (_, receiver, _) in moved],
+            [log.tx_hash for log, _ in moved],
+            [moments[log.block_number] for log, _ in moved],
+        ),
+        tables.SALES.rows(
+            len(sold),
+            repeat(change.chain_id),
+            [log.block_number for log, _ in sold],
+            [log.log_index for log, _ in sold],
+            [log.address for log, _ in sold],
+            [values[0] for _, values in sold],
+            [values[4] for _, values in sold],
+            [len(values[3]) for _, values in sold],
+            [values[3][0] for _, values in sold],
+            [log.tx_hash for log, _ in sold],
+            [moments[log.block_number] for log, _ in sold],
+            [bulk.numeric(values[5]) for _, values in sold],
+        ),
     )
-    await tables.add_facts(
-        tx,
-        "sales",
-        [
-            (*_place(change, log), buyer, tier, len(tokens), price, tokens[0], *_mined(change, log))
-            for log, (buyer, _, _, tokens, tier, price) in facts.sales
-        ],
-    )
-    await tables.add_facts(
-        tx,
-        "grants",
-        [
+
+
+def _listed(change: Change, facts: _Facts) -> Mapping[str, tables.Rows]:
+    """Return the rarer facts as rows in the order of their table's columns."""
+    return {
+        "grants": [
             (*_place(change, log), tier, len(tokens), tokens[0], *_mined(change, log))
             for log, (_, tier, _, tokens) in facts.grants
         ],
-    )
-    await tables.add_facts(tx, "ticket_marks", [(*_place(change, log), *mark) for log, *mark in facts.marks])
-    await tables.add_facts(
-        tx,
-        "refunds",
-        [(*_place(change, log), *values, *_mined(change, log)) for log, values in facts.refunds],
-    )
-    await tables.add_facts(
-        tx,
-        "payouts",
-        [
+        "ticket_marks": [(*_place(change, log), *mark) for log, *mark in facts.marks],
+        "refunds": [(*_place(change, log), *values, *_mined(change, log)) for log, values in facts.refunds],
+        "payouts": [
             (*_place(change, log), kind, *values, *_mined(change, log))
             for event, kind in (("Withdrawn", "proceeds"), ("FeesWithdrawn", "fee"))
             for log, values in change.of("ticket", event)
         ],
-    )
+    }
 
 
 def _place(change: Change, log: Log) -> tuple[int, int, int, Address]:

@@ -7,13 +7,13 @@ the facts that remain. A property test holds both to the same result.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from decimal import Decimal
-from functools import lru_cache
+from itertools import repeat
 from typing import Any, Final
 
 import asyncpg
 import msgspec
 
+from echain.infra import bulk
 from echain.infra.database import Tx
 from echain.kernel.evm import Address
 
@@ -30,17 +30,58 @@ _MANY: Final = 200
 
 _PLACE: Final = ("chain_id", "block_number", "log_index", "ticket_contract")
 
+_FACT: Final = {"chain_id": bulk.INT8, "block_number": bulk.INT8, "log_index": bulk.INT4}
+_CONTRACT: Final = {"ticket_contract": bulk.ADDRESS}
+_MINED: Final = {"tx_hash": bulk.HASH, "mined_at": bulk.INT8}
+
+TRANSFERS: Final = bulk.Table(
+    "transfers",
+    {
+        **(_FACT | _CONTRACT),
+        "token_id": bulk.INT8,
+        "from_address": bulk.ADDRESS,
+        "to_address": bulk.ADDRESS,
+        **_MINED,
+    },
+)
+SALES: Final = bulk.Table(
+    "sales",
+    {
+        **(_FACT | _CONTRACT),
+        "buyer": bulk.ADDRESS,
+        "tier_id": bulk.INT4,
+        "quantity": bulk.INT4,
+        "first_token_id": bulk.INT8,
+        **_MINED,
+        "unit_price_wei": bulk.VARIED,
+    },
+)
+TICKETS: Final = bulk.Table(
+    "tickets",
+    {
+        **({"chain_id": bulk.INT8} | _CONTRACT),
+        "token_id": bulk.INT8,
+        "owner": bulk.ADDRESS,
+        "tier_id": bulk.INT4,
+        "minted_block": bulk.INT8,
+        "minted_at": bulk.INT8,
+        "updated_block": bulk.INT8,
+        "gifts": bulk.INT4,
+        "state": bulk.VARIED,
+        "price_paid_wei": bulk.VARIED,
+    },
+)
+"""The tables that take thousands of rows a second."""
+
 COLUMNS: Final = {
-    "transfers": (*_PLACE, "token_id", "from_address", "to_address", "tx_hash", "mined_at"),
-    "sales": (
-        *_PLACE,
-        *("buyer", "tier_id", "quantity", "unit_price_wei", "first_token_id", "tx_hash", "mined_at"),
-    ),
     "grants": (*_PLACE, "tier_id", "quantity", "first_token_id", "tx_hash", "mined_at"),
     "ticket_marks": (*_PLACE, "token_id", "state", "gifts"),
     "refunds": (*_PLACE, "token_id", "holder", "amount_wei", "tx_hash", "mined_at"),
     "payouts": (*_PLACE, "kind", "receiver", "amount_wei", "tx_hash", "mined_at"),
 }
+
+NAMES: Final = ("transfers", "sales", *COLUMNS, "tickets", "contract_escrow")
+"""Every table of these projections."""
 
 
 class Money(msgspec.Struct, gc=False):
@@ -87,12 +128,17 @@ async def add_facts(tx: Tx, table: str, rows: Rows) -> None:
         await tx.copy_records_to_table(table, records=rows, columns=COLUMNS[table])
 
 
-async def add_tickets(tx: Tx, chain_id: int, minted: Mapping[TicketKey, Minted]) -> None:
-    """Insert new tickets. One that is there already only changes hands: no mint of a token counts twice."""
-    if len(minted) > _MANY:
+async def add_tickets(
+    tx: Tx, chain_id: int, minted: Mapping[TicketKey, Minted], encoded: bulk.Rows | None
+) -> None:
+    """Insert new tickets. One that is there already only changes hands: no mint of a token counts twice.
+
+    ``encoded`` holds the same rows; None when they are few.
+    """
+    if encoded is not None:
         try:
             async with tx.transaction():
-                await _copy_tickets(tx, chain_id, minted)
+                await encoded.copy(tx)
         except asyncpg.UniqueViolationError:
             # No honest contract mints a token twice; one that does must not stop the indexer.
             await _upsert_tickets(tx, chain_id, minted)
@@ -100,28 +146,25 @@ async def add_tickets(tx: Tx, chain_id: int, minted: Mapping[TicketKey, Minted])
         await _upsert_tickets(tx, chain_id, minted)
 
 
-async def _copy_tickets(tx: Tx, chain_id: int, minted: Mapping[TicketKey, Minted]) -> None:
-    await tx.copy_records_to_table(
-        "tickets",
-        records=[
-            (
-                *(chain_id, contract, token_id, ticket.owner, ticket.tier_id),
-                _decimal(ticket.price_paid_wei),
-                *(ticket.block_number, ticket.minted_at, ticket.updated_block, ticket.state, ticket.gifts),
-            )
-            for (contract, token_id), ticket in minted.items()
-        ],
-        columns=(
-            *("chain_id", "ticket_contract", "token_id", "owner", "tier_id", "price_paid_wei"),
-            *("minted_block", "minted_at", "updated_block", "state", "gifts"),
-        ),
+def encoded_tickets(chain_id: int, minted: Mapping[TicketKey, Minted]) -> bulk.Rows | None:
+    """Return many new tickets as rows to send, None where arrays are cheaper."""
+    if len(minted) <= _MANY:
+        return None
+    tickets = minted.values()
+    return TICKETS.rows(
+        len(minted),
+        repeat(chain_id),
+        [contract for contract, _ in minted],
+        [token_id for _, token_id in minted],
+        [ticket.owner for ticket in tickets],
+        [ticket.tier_id for ticket in tickets],
+        [ticket.block_number for ticket in tickets],
+        [bulk.moment(ticket.minted_at) for ticket in tickets],
+        [ticket.updated_block for ticket in tickets],
+        [ticket.gifts for ticket in tickets],
+        [bulk.text(ticket.state) for ticket in tickets],
+        [bulk.numeric(ticket.price_paid_wei) for ticket in tickets],
     )
-
-
-@lru_cache
-def _decimal(number: int) -> Decimal:
-    """Return what the driver makes of an integer anyway; there are few prices and many tickets."""
-    return Decimal(number)
 
 
 async def _upsert_tickets(tx: Tx, chain_id: int, minted: Mapping[TicketKey, Minted]) -> None:
