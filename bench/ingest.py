@@ -53,7 +53,7 @@ PONDER: Final = {"Ponder 0.17": 4_076.0, "Ponder 0.10": 6_249.0, "DipDup 8.6": 1
 PONDER_VISIBLE: Final = {"Ponder 0.17, WebSocket": 12.8}, {"Ponder 0.17, WebSocket": 122.0}
 """Milliseconds at the median and the 99th percentile, recorded likewise."""
 
-COPIED: Final = ("chain_logs_99001", "transfers", "sales", "tickets", "outbox")
+COPIED: Final = ("chain_logs", "transfers", "sales", "grants", "ticket_marks", "tickets", "outbox")
 """What the floor copies: nearly all that a backfill writes."""
 
 
@@ -88,14 +88,14 @@ async def _backfill_row(name: str, age_hours: int, what: str) -> Row:
                 url = postgres.url()
                 await migrated(postgres.url("postgres"), url)
                 done = await asyncio.to_thread(_indexed, url, node)
-                runs.append((done, await _floor_seconds(url, node)))
+                runs.append((done, await floor_seconds(url, node, fakechain.CHAIN_ID)))
     runs.sort(key=lambda run: run[0].seconds / run[1])
-    done, floor_seconds = runs[len(runs) // 2]
+    done, floor = runs[len(runs) // 2]
     return Row(
         name,
         done.logs / done.seconds,
         "logs/s",
-        done.logs / floor_seconds,
+        done.logs / floor,
         PONDER,
         f"{what}; the indexer's process: {done.cpu_seconds:.1f} s CPU of {done.seconds:.1f} s; encoded chain "
         f"over HTTP; floor: decode and COPY of the same rows; median of {RUNS}; peers: transfers a second",
@@ -135,10 +135,13 @@ def _indexer(what: str, url: str, node: str, followed: FollowedChain) -> list[st
     return [sys.executable, "-m", "bench.ingest", what, url, node, msgspec.json.encode(followed).decode()]
 
 
-async def _floor_seconds(url: str, node: str) -> float:
-    """Return the seconds to read and decode the same logs, and to COPY the same rows into the same tables."""
+async def floor_seconds(url: str, node: str, chain_id: int) -> float:
+    """Return the seconds to read and decode the same logs, and to COPY the same rows into the same tables.
+
+    The database holds what a backfill of the node's chain has written.
+    """
     database = await Database.connect(url, name="bench")
-    rpc = Rpc([node], chain_id=fakechain.CHAIN_ID)
+    rpc = Rpc([node], chain_id=chain_id)
     try:
         return await _decode_seconds(rpc, database) + await _copy_seconds(database)
     finally:
@@ -166,9 +169,10 @@ async def _copy_seconds(database: Database) -> float:
     async with database.connection() as connection:
         for table in COPIED:
             rows = [tuple(row) for row in await connection.fetch(f"SELECT * FROM {table}")]
+            await connection.execute(f"DROP TABLE IF EXISTS floor_{table}")
             await connection.execute(f"CREATE TABLE floor_{table} (LIKE {table} INCLUDING ALL)")
             columns = await _columns(connection, table)
-            skip = [place for place, name in enumerate(columns) if name in ("position",)]
+            skip = [place for place, name in enumerate(columns) if name == "position"]
             kept = [name for place, name in enumerate(columns) if place not in skip]
             records = [[value for place, value in enumerate(row) if place not in skip] for row in rows]
             began = time.perf_counter()
