@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Final
@@ -36,7 +36,7 @@ from echain.accounts.types import (
     SignatureMalformed,
 )
 from echain.infra import outbox
-from echain.infra.database import Database, Tx
+from echain.infra.database import Connection, Database, Tx
 from echain.kernel.evm import Address, checksum
 from echain.kernel.ids import uuid7
 from echain.kernel.messages import Message
@@ -183,6 +183,19 @@ async def sessions(
         )
         for row in rows
     ]
+
+
+async def users_of(connection: Connection, addresses: Collection[Address]) -> dict[Address, UUID]:
+    """Return whose wallets these are; of strangers, who have never signed in, nothing."""
+    if not addresses:
+        return {}
+    rows = await store.users_of(connection, addresses)
+    return {Address(row["address"]): row["user_id"] for row in rows}
+
+
+async def addresses_of(connection: Connection, user_id: UUID) -> Sequence[Address]:
+    """Return a user's wallets, the first that signed in first."""
+    return await store.addresses_of(connection, user_id)
 
 
 async def _end_stolen(tx: Tx, session: store.NewSession, *, now: datetime) -> None:

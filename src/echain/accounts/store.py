@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from echain.accounts.rules import RefreshState
-from echain.infra.database import Database, Tx
+from echain.infra.database import Connection, Database, Row, Tx
 from echain.kernel.evm import Address
 
 ENDED_CHANNEL: Final = "session_ended"
@@ -305,3 +305,18 @@ async def live_sessions(
         limit,
     )
     return [SessionRow(**row) for row in rows]
+
+
+async def users_of(connection: Connection, addresses: Collection[Address]) -> Sequence[Row]:
+    """Return the users of wallets that have signed in."""
+    return await connection.fetch(
+        "SELECT address, user_id FROM wallets WHERE address = ANY($1)", list(addresses)
+    )
+
+
+async def addresses_of(connection: Connection, user_id: UUID) -> Sequence[Address]:
+    """Return a user's wallets, the first first."""
+    rows = await connection.fetch(
+        "SELECT address FROM wallets WHERE user_id = $1 ORDER BY created_at, address", user_id
+    )
+    return [Address(row["address"]) for row in rows]

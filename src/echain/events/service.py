@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from functools import cache
 from typing import Final
@@ -19,6 +19,7 @@ from echain.events.types import (
     AlreadyPublished,
     Availability,
     Deleted,
+    Described,
     Document,
     DraftContent,
     DraftUpdate,
@@ -32,6 +33,7 @@ from echain.events.types import (
     Published,
     Registration,
     StaleVersion,
+    Version,
 )
 from echain.infra import outbox
 from echain.infra.database import Connection, Database, Row, Tx
@@ -42,9 +44,11 @@ from echain.kernel.messages import Message
 from echain.kernel.money import Wei
 
 # What the slices above ask of the projections, and add to them, while they fold a block.
+EventKey = tables.EventKey
 TierSold = tables.TierSold
 add_sold = tables.add_sold
 events_by_number = tables.events_by_number
+organizers_of = tables.organizers_of
 
 _METADATA_PATH: Final = "/api/v1/metadata/"
 
@@ -211,6 +215,26 @@ async def published(database: Database | Connection, event_id: UUID) -> Publishe
     if row is None:
         raise EventNotFound
     return _published(row)
+
+
+async def described(connection: Connection, event_ids: Collection[UUID]) -> dict[UUID, Described]:
+    """Return published events by the projection's ids, as they are told of; unknown ones are left out."""
+    if not event_ids:
+        return {}
+    rows = await store.described(connection, event_ids)
+    return {row["id"]: Described(**row) for row in rows}
+
+
+async def versions(connection: Connection, event_id: UUID, *, at_block: int) -> list[Version]:
+    """Return what an event said of itself at a block, and the version before that if there was one."""
+    return [Version(**row) for row in await store.versions(connection, event_id, at_block)]
+
+
+async def starting(
+    connection: Connection, *, after: datetime, until: datetime, limit: int
+) -> list[tuple[UUID, datetime]]:
+    """Return events that start in a period and are not cancelled, the next first."""
+    return [(row["id"], row["starts_at"]) for row in await store.starting(connection, after, until, limit)]
 
 
 async def owned(database: Database | Connection, event_id: UUID, organizer: Address) -> Published:

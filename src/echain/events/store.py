@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -76,6 +76,65 @@ async def published(database: Database | Connection, event_id: UUID) -> Row | No
          WHERE id = event_key($1)
         """,
         event_id,
+    )
+
+
+_PLACE: Final = (
+    "concat_ws(', ', nullif({0} #>> '{{place,name}}', ''), nullif({0} #>> '{{place,address}}', ''))"
+)
+
+_DESCRIBED: Final = f"""
+    SELECT event.id, event.public_id, event.chain_id, event.ticket_contract, event.organizer,
+           coalesce(event.content ->> 'title', event.name) AS title,
+           {_PLACE.format("event.content")} AS place, event.content ->> 'timezone' AS timezone,
+           event.starts_at, event.ends_at, event.cancelled,
+           (SELECT count(*) FROM event_updates AS fact
+             WHERE fact.chain_id = event.chain_id AND fact.blockchain_id = event.blockchain_id)
+           + (SELECT count(*) FROM event_cancellations AS fact
+               WHERE fact.chain_id = event.chain_id AND fact.blockchain_id = event.blockchain_id) AS revision
+      FROM published_events AS event
+     WHERE event.id = ANY($1)
+"""  # noqa: S608 - constants of this file
+
+_VERSIONS: Final = f"""
+    WITH said AS (
+        SELECT block_number, log_index, name, metadata_hash, starts_at, ends_at
+          FROM event_creations WHERE id = $1
+        UNION ALL
+        SELECT fact.block_number, fact.log_index, event.name, fact.metadata_hash, fact.starts_at, fact.ends_at
+          FROM events AS event JOIN event_updates AS fact USING (chain_id, blockchain_id)
+         WHERE event.id = $1
+    )
+    SELECT coalesce(document.content ->> 'title', said.name) AS title,
+           {_PLACE.format("document.content")} AS place, said.starts_at, said.ends_at
+      FROM said LEFT JOIN metadata_documents AS document ON document.hash = said.metadata_hash
+     WHERE said.block_number <= $2
+     ORDER BY said.block_number DESC, said.log_index DESC
+     LIMIT 2
+"""  # noqa: S608 - constants of this file
+
+
+async def described(connection: Connection, event_ids: Collection[UUID]) -> Sequence[Row]:
+    """Return published events by the projection's ids, as they are told of."""
+    return await connection.fetch(_DESCRIBED, list(event_ids))
+
+
+async def versions(connection: Connection, event_id: UUID, block_number: int) -> Sequence[Row]:
+    """Return what an event said of itself at a block, and what before that; the newer first."""
+    return await connection.fetch(_VERSIONS, event_id, block_number)
+
+
+async def starting(connection: Connection, after: datetime, until: datetime, limit: int) -> Sequence[Row]:
+    """Return id and start of events that start in a period and are not cancelled, the next first."""
+    return await connection.fetch(
+        """
+        SELECT id, starts_at FROM events
+         WHERE starts_at > $1 AND starts_at <= $2 AND NOT cancelled
+         ORDER BY starts_at, id LIMIT $3
+        """,
+        after,
+        until,
+        limit,
     )
 
 

@@ -256,6 +256,36 @@ class Published(msgspec.Struct, frozen=True):
     cancelled: bool
 
 
+class Described(msgspec.Struct, frozen=True):
+    """A published event as it is told of, for the slices above.
+
+    ``title``, ``place`` and ``timezone`` are the organizer's words where a document of ours is behind them.
+    ``revision`` counts the changes and the cancellation that the chain has of it.
+    """
+
+    id: UUID
+    public_id: UUID
+    chain_id: int
+    ticket_contract: Address
+    organizer: Address
+    title: str
+    place: str
+    timezone: str | None
+    starts_at: datetime
+    ends_at: datetime
+    cancelled: bool
+    revision: int
+
+
+class Version(msgspec.Struct, frozen=True):
+    """What an event said of itself from one block on."""
+
+    title: str
+    place: str
+    starts_at: datetime
+    ends_at: datetime
+
+
 class Document(msgspec.Struct, frozen=True):
     """A metadata document, and the hash that is written on chain."""
 

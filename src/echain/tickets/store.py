@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from echain.infra.database import Database, Row
+from echain.infra.database import Connection, Database, Row
 from echain.kernel.evm import Address
 from echain.tickets.types import TicketKey
 
@@ -233,4 +234,44 @@ async def attendees(
         ticket_contract,
         after,
         limit,
+    )
+
+
+async def holders(
+    connection: Connection, chain_id: int, ticket_contract: Address, *, after: Address | None, limit: int
+) -> Sequence[Row]:
+    """Return who holds tickets that can still be used, and how many, by address, those above ``after``."""
+    return await connection.fetch(
+        """
+        SELECT owner, count(*) AS tickets FROM tickets
+         WHERE chain_id = $1 AND ticket_contract = $2 AND state IN ('valid', 'locked')
+           AND owner > coalesce($3, ''::bytea)
+         GROUP BY owner ORDER BY owner LIMIT $4
+        """,
+        chain_id,
+        ticket_contract,
+        after,
+        limit,
+    )
+
+
+async def sales_between(
+    connection: Connection, organizers: Collection[Address], *, since: datetime, until: datetime
+) -> Sequence[Row]:
+    """Return final sales of organizers' events in a period, the best seller first."""
+    return await connection.fetch(
+        """
+        SELECT event.id, event.chain_id, event.name, sum(sale.quantity)::bigint AS tickets,
+               sum(sale.quantity * sale.unit_price_wei)::text AS paid_wei
+          FROM events AS event
+          JOIN sales AS sale USING (chain_id, ticket_contract)
+          JOIN chain_cursors AS cursor USING (chain_id)
+         WHERE event.organizer = ANY($1) AND sale.mined_at > $2 AND sale.mined_at <= $3
+           AND sale.block_number <= cursor.finalized_number
+         GROUP BY event.id, event.chain_id, event.name
+         ORDER BY tickets DESC, event.id
+        """,
+        list(organizers),
+        since,
+        until,
     )
