@@ -93,7 +93,7 @@ def rebuild(chain_id: int) -> None:
 
 @commands.command()
 def worker() -> None:
-    """Send the platform's own transactions."""
+    """Run jobs and send the platform's own transactions."""
     settings = _configured("worker")
     from echain.entry.worker import work
 

@@ -1,10 +1,8 @@
-"""The `worker` role: has POAPs minted, sends the platform's own transactions, sweeps what has expired."""
+"""The `worker` role: runs jobs, has POAPs minted, sends the platform's own transactions."""
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
-from typing import Final
 
 import structlog
 
@@ -16,19 +14,17 @@ from echain.chain.fees import Fees
 from echain.chain.keys import Key
 from echain.chain.send import Sender
 from echain.chain.sendrules import Policy
-from echain.edge.http import StoredIdempotency
 from echain.entry.addressbook import AddressBook
 from echain.entry.connections import Services, expose, services
 from echain.entry.deployment import platform_key
+from echain.entry.jobs import handlers_of, schedules_of
 from echain.entry.relays import relays
 from echain.entry.stopping import until_stopped
 from echain.entry.warming import warm_transactions
 from echain.infra.config import Config
-from echain.infra.database import Database, DatabaseUnavailable
+from echain.infra.jobs import Workers
 from echain.kernel.money import Wei
 from echain.kernel.time import utc_now
-
-_SWEEP_SECONDS: Final = 300.0
 
 _log = structlog.get_logger(__name__)
 
@@ -46,7 +42,15 @@ async def work(config: Config) -> None:
         book = AddressBook(config, parts.database)
         senders = [_send(config, parts, book, key, chain_id) for chain_id in parts.rpcs]
         check_ins = CheckInSweep(parts.database, utc_now, relays(config, key))
-        await until_stopped(book.keep_reading(), _sweep(parts.database), check_ins.run(), *senders)
+        assert config.database_url is not None, "services has checked it"
+        workers = Workers(
+            config.database_url,
+            parts.database,
+            handlers_of(config, parts),
+            parts.metrics,
+            schedules=schedules_of(config),
+        )
+        await until_stopped(book.keep_reading(), workers.run(), check_ins.run(), *senders)
 
 
 async def _send(config: Config, parts: Services, book: AddressBook, key: Key, chain_id: int) -> None:
@@ -72,13 +76,3 @@ def policy_of(config: Config, deployment: Deployment) -> Policy:
         cap_per_transaction_wei=Wei(config.spend_cap_per_transaction_wei),
         cap_per_hour_wei=Wei(config.spend_cap_per_hour_wei),
     )
-
-
-async def _sweep(database: Database) -> None:
-    idempotency = StoredIdempotency(database)
-    while True:
-        try:
-            await idempotency.sweep(utc_now())
-        except DatabaseUnavailable as error:
-            _log.warning("worker.sweep_later", reason=error.message)
-        await asyncio.sleep(_SWEEP_SECONDS)
