@@ -6,13 +6,11 @@ As a program of its own (``python -m bench.orders DATABASE_URL RPC_URL PORT``) i
 from __future__ import annotations
 
 import asyncio
-import socket
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from statistics import quantiles
@@ -22,6 +20,7 @@ import aiohttp
 import uvicorn
 import uvloop
 
+from bench import served
 from bench.rows import Row
 from echain.accounts import rest as accounts_rest
 from echain.accounts import service as accounts
@@ -35,7 +34,6 @@ from echain.events.intents import ChainAccess, Intents
 from echain.infra import log
 from echain.infra.database import Database
 from echain.infra.embedded.anvil import Anvil
-from echain.infra.embedded.child import free_port
 from echain.infra.embedded.postgres import Postgres
 from echain.infra.migrate import migrate
 from echain.kernel.evm import Address
@@ -63,7 +61,7 @@ async def measure() -> list[Row]:
         Anvil(Path(folder) / "anvil", home=Path(folder), keep=False) as node,
     ):
         await prepared(postgres.url("postgres"), postgres.url())
-        with served(postgres.url(), node.url) as port:
+        with served.module("bench.orders", postgres.url(), node.url) as port:
             tokens = await signed_in(port, node.url)
             floor, _ = await load(port, [[request("/floor", token, 0)] for token in tokens])
             rows: list[Row] = []
@@ -173,25 +171,6 @@ async def load(port: int, requests: Sequence[Sequence[bytes]]) -> tuple[float, l
 
     await asyncio.gather(*(buyer(own) for own in requests))
     return len(latencies) / SECONDS, latencies
-
-
-@contextmanager
-def served(url: str, rpc_url: str) -> Generator[int, None, None]:
-    """Run the server in a process of its own; yield its port."""
-    port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", "bench.orders", url, rpc_url, str(port)])
-    try:
-        while True:
-            assert process.poll() is None, "the server did not start"
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.05)
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def bare(database: Database) -> Endpoint:

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import socket
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from statistics import quantiles
@@ -23,6 +20,7 @@ from uuid import UUID
 import uvicorn
 import uvloop
 
+from bench import served
 from bench.rows import Row
 from echain.admission import codes, rest, service
 from echain.admission.authentication import hashed
@@ -32,7 +30,6 @@ from echain.edge.http.server import BoundedProtocol
 from echain.events.intents import Intents
 from echain.infra import log
 from echain.infra.database import Database
-from echain.infra.embedded.child import free_port
 from echain.infra.embedded.postgres import Postgres
 from echain.infra.migrate import migrate
 from echain.kernel.evm import Address
@@ -59,7 +56,7 @@ async def measure() -> list[Row]:
         url = postgres.url()
         await migrated(postgres.url("postgres"), url)
         await seed(url)
-        with served(url) as port:
+        with served.module("bench.scan", url) as port:
             bare = [request("/floor", "none", b"{}")] * CODES
             floor, _ = await load(port, [bare[number::GATES] for number in range(GATES)])
             rows: list[Row] = []
@@ -87,10 +84,10 @@ def gate_of(number: int) -> tuple[UUID, str]:
     return derived_id(b"gate", number), "ecg_" + sha256(b"%d" % number).hexdigest()[:43]
 
 
-async def migrated(maintenance_url: str, url: str) -> None:
-    """Create the database and its tables."""
+async def migrated(maintenance_url: str, url: str, name: str = "echain") -> None:
+    """Create the database ``name``, which is at ``url``, and its tables."""
     database = await Database.connect(maintenance_url, size=1, name="bench")
-    await database.execute("CREATE DATABASE echain")
+    await database.execute(f"CREATE DATABASE {name}")
     await database.close()
     await migrate(url)
 
@@ -175,25 +172,6 @@ async def load(port: int, requests: Sequence[Sequence[bytes]]) -> tuple[float, l
 
     await asyncio.gather(*(gate(own) for own in requests))
     return len(latencies) / (time.perf_counter() - began), latencies
-
-
-@contextmanager
-def served(url: str) -> Generator[int, None, None]:
-    """Run the server in a process of its own; yield its port."""
-    port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", "bench.scan", url, str(port)])
-    try:
-        while True:
-            assert process.poll() is None, "the server did not start"
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.05)
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
 
 
 FLOOR: Final = """
