@@ -7,6 +7,9 @@ import importlib
 import os
 import platform
 import subprocess
+import sys
+import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,12 +25,28 @@ RESULTS = Path(__file__).parent / "results.json"
 
 MEASUREMENTS = {
     "bench.http_api": ("http_cached_rps", "http_row_rps", "http_list_rps", "http_insert_rps"),
-    "bench.orders": ("order_rps",),
-    "bench.scan": ("scan_rps",),
+    "bench.orders": (
+        *("order_rps", "order_ms_p50", "order_ms_p99"),
+        *("order_rps_alone", "order_ms_p50_alone", "order_ms_p99_alone"),
+    ),
+    "bench.scan": (
+        *("scan_rps", "scan_ms_p50", "scan_ms_p99"),
+        *("scan_rps_2_gates", "scan_ms_p50_2_gates", "scan_ms_p99_2_gates"),
+    ),
     "bench.signin": ("signin_rps",),
     "bench.ingest": (
         *("backfill_logs_per_s", "backfill_old_logs_per_s"),
         *("mined_visible_ms_p50", "mined_visible_ms_p99"),
+    ),
+    "bench.ponder": (
+        *("backfill_anvil_logs_per_s", "mined_visible_anvil_ms_p50", "mined_visible_anvil_ms_p99"),
+    ),
+    "bench.fanout": (
+        *("fanout_us_per_delivery", "fanout_us_per_delivery_1000", "fanout_us_per_delivery_5000"),
+        *("fanout_last_ms_p50", "fanout_last_ms_p50_1000", "fanout_last_ms_p50_5000"),
+        *("fanout_ws_us_per_delivery", "fanout_ws_us_per_delivery_1000", "fanout_ws_us_per_delivery_5000"),
+        *("fanout_ws_last_ms_p50", "fanout_ws_last_ms_p50_1000", "fanout_ws_last_ms_p50_5000"),
+        *("socket_kb_per_connection", "socket_ws_kb_per_connection"),
     ),
 }
 """Each module's rows; its ``measure`` runs them all, because they share what they start."""
@@ -43,21 +62,53 @@ class Result(Row, frozen=True, kw_only=True):
 @click.command()
 @click.option("--only", help="Run only the measurement with this row.")
 def main(only: str | None) -> None:
-    """Measure and print; earlier rows with other names stay in the results."""
+    """Measure and print; earlier rows with other names stay in the results.
+
+    A measurement that fails is told and the others go on; the exit code is 1 then.
+    """
     console = Console()
     modules = [name for name, rows in MEASUREMENTS.items() if only is None or only in rows]
     if not modules:
         known = ", ".join(row for rows in MEASUREMENTS.values() for row in rows)
         raise click.UsageError(f"there is no row {only}; there are {known}")
     measured: list[Row] = []
+    failed: list[str] = []
     for name in modules:
         console.print(f"measuring {', '.join(MEASUREMENTS[name])} …")
-        measured += asyncio.run(importlib.import_module(name).measure())
-    keep(measured)
-    console.print(table_of(measured))
-    for note in dict.fromkeys(row.note for row in measured):
-        rows = ", ".join(row.name for row in measured if row.note == note)
-        console.print(f"[bold]{rows}[/]: {note}", highlight=False)
+        began = time.monotonic()
+        try:
+            rows = measured_by(name)
+        except Exception:  # noqa: BLE001 - whatever it was, the other measurements are worth having
+            traceback.print_exc()
+            failed.append(name)
+            continue
+        keep(rows)
+        measured += rows
+        console.print(f"  took {time.monotonic() - began:.0f} s")
+    show(console, measured)
+    if failed:
+        console.print(f"[bold red]not measured:[/] {', '.join(failed)}", highlight=False)
+        sys.exit(1)
+
+
+def measured_by(module: str) -> list[Row]:
+    """Run a module's measurement.
+
+    Raises:
+        LookupError: its rows are not those that `MEASUREMENTS` says, by which they are asked for.
+    """
+    rows: list[Row] = asyncio.run(importlib.import_module(module).measure())
+    if {row.name for row in rows} != set(MEASUREMENTS[module]):
+        raise LookupError(f"{module} measured {', '.join(row.name for row in rows)}")
+    return rows
+
+
+def show(console: Console, rows: Sequence[Row]) -> None:
+    """Print the table, then the notes, each once with the rows that it is about."""
+    console.print(table_of(rows))
+    for note in dict.fromkeys(row.note for row in rows):
+        about = ", ".join(row.name for row in rows if row.note == note)
+        console.print(f"[bold]{about}[/]: {note}", highlight=False)
 
 
 def keep(rows: Sequence[Row]) -> None:
@@ -79,9 +130,14 @@ def table_of(rows: Sequence[Row]) -> Table:
     for row in rows:
         ratio = f"{row.value / row.floor:.2f}" if row.floor else ""
         floor = f"{row.floor:,.4g}" if row.floor else ""
-        peers = "\n".join(f"{row.value / peer:.1f}x {name} ({peer:,g})" for name, peer in row.peers.items())
-        table.add_row(row.name, f"{row.value:,.4g} {row.unit}", floor, ratio, peers)
+        table.add_row(row.name, f"{row.value:,.4g} {row.unit}", floor, ratio, beside(row))
     return table
+
+
+def beside(row: Row) -> str:
+    """Return a line a peer: how many times its figure ours is, or why it has none."""
+    there = [f"{row.value / peer:.2f}x {name} ({peer:,.4g})" for name, peer in row.peers.items() if peer]
+    return "\n".join(there + [f"{name} missing: {reason}" for name, reason in row.missing.items()])
 
 
 def machine() -> str:

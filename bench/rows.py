@@ -12,7 +12,7 @@ class Row(msgspec.Struct, frozen=True):
 
     ``floor`` is what the machine itself can do, measured in the same run in the same unit, or None; ``peers``
     are figures of other programs, recorded on the same kind of machine unless the name says "here". ``note``
-    says what limits the figure.
+    says what limits the figure, ``missing`` why a peer that belongs here has none.
     """
 
     name: str
@@ -21,3 +21,4 @@ class Row(msgspec.Struct, frozen=True):
     floor: float | None = None
     peers: Mapping[str, float] = {}
     note: str = ""
+    missing: Mapping[str, str] = {}
