@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from echain.chain.rpc import ChainUnreachable, Rpc
+from collections.abc import Sequence
+
+from echain.chain.rpc import ChainUnreachable, Inconsistent, Rpc
 from echain.chain.types import Block
-from echain.kernel.errors import EchainError, Kind
 
 
-class ChainMoved(EchainError):
+class ChainMoved(Inconsistent):
     """The node's chain changed while it was read; read again."""
 
-    kind = Kind.UNAVAILABLE
     code = "chain.moved"
 
 
@@ -18,17 +18,22 @@ async def linked(rpc: Rpc, first: int, last: int) -> list[Block]:
     """Return the headers from ``first`` to ``last``, each the parent of the next.
 
     Raises:
-        ChainMoved: a header is missing or does not follow the one before it.
-        ChainUnreachable: the node answers headers of other heights than it was asked for.
+        ChainMoved: a header is missing, or no node has headers that follow one another.
+        ChainUnreachable: the nodes answer headers of other heights than they were asked for.
     """
-    numbers = range(first, last + 1)
-    blocks: list[Block] = []
-    for number, block in zip(numbers, await rpc.headers(numbers), strict=True):
+    blocks = await rpc.headers(range(first, last + 1), accept=lambda found: _follow(first, found))
+    there = [block for block in blocks if block is not None]
+    if len(there) < len(blocks):
+        raise ChainMoved(f"the node has no block {first + blocks.index(None)} any more")
+    return there
+
+
+def _follow(first: int, blocks: Sequence[Block | None]) -> None:
+    for number, block in enumerate(blocks, first):
         if block is None:
-            raise ChainMoved(f"the node has no block {number} any more")
+            continue
         if block.number != number:
             raise ChainUnreachable(f"the node answered block {block.number} when asked for {number}")
-        if blocks and block.parent_hash != blocks[-1].hash:
+        before = blocks[number - first - 1] if number > first else None
+        if before is not None and block.parent_hash != before.hash:
             raise ChainMoved(f"block {number} does not follow block {number - 1}")
-        blocks.append(block)
-    return blocks

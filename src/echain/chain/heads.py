@@ -11,8 +11,9 @@ import aiohttp
 import msgspec
 import structlog
 
-from echain.chain.rpc import ChainUnreachable, Rpc, RpcRefused, WireHeader, WrongChain
+from echain.chain.rpc import ChainUnreachable, Rpc, RpcRefused, WrongChain
 from echain.chain.types import Block
+from echain.chain.wire import WireHeader, block_of
 
 _RECONNECT_SECONDS: Final = 2.0
 _SLOWEST_POLL_SECONDS: Final = 2.0
@@ -131,4 +132,4 @@ class Heads:
                     self._look.set()
                 if notice.params is not None:
                     self._heard = True
-                    self._tell(notice.params.result.block())
+                    self._tell(block_of(notice.params.result))

@@ -14,11 +14,11 @@ from typing import Final
 import structlog
 
 from echain.chain import bloom
+from echain.chain.endpoint import Endpoint
 from echain.chain.ingest import Projection
-from echain.chain.rpc import Rpc
+from echain.chain.rpc import Accept, Inconsistent, Lie, Rpc
 from echain.chain.types import Block, Log
-from echain.kernel.errors import EchainError, Kind
-from echain.kernel.evm import Address
+from echain.kernel.evm import Address, Hash32
 
 ADDRESSES: Final = 500
 """Contracts in one query."""
@@ -32,10 +32,9 @@ _FALSE_ALARMS: Final = 0.05
 _log = structlog.get_logger(__name__)
 
 
-class LogsMissing(EchainError):
+class LogsMissing(Lie):
     """The node leaves logs out that its own headers prove; use another node."""
 
-    kind = Kind.UNAVAILABLE
     code = "chain.logs_missing"
 
 
@@ -49,7 +48,8 @@ class LogSource:
 
     async def discovered(self, first: int, last: int, kinds: Mapping[Address, str]) -> list[Log]:
         """Return the logs of those contracts that create others, in blocks ``first`` to ``last``."""
-        return await self._query(_between(first, last), self._projection.creators(kinds))
+        found, _ = await self._query(_between(first, last), self._projection.creators(kinds), last)
+        return found
 
     async def ranged(
         self, blocks: Sequence[Block], kinds: dict[Address, str], known: Sequence[Log] = ()
@@ -66,14 +66,19 @@ class LogSource:
         logs = {(log.block_number, log.log_index): log for log in known}
         wanted: Collection[Address] = kinds.keys() - self._projection.creators(kinds)
         whole: dict[int, list[Log]] = {}
+        tellers: set[Endpoint] = set()
+        first, last = blocks[0].number, blocks[-1].number
+        accept = _within(blocks)
         while True:
-            for log in await self._query(_between(blocks[0].number, blocks[-1].number), wanted):
+            found, who = await self._query(_between(first, last), wanted, last, accept)
+            tellers |= who
+            for log in found:
                 logs[log.block_number, log.log_index] = log
             wanted = self._discover(logs.values(), kinds)
             if wanted:
                 continue
             if self._blooms:
-                await self._read_suspects(blocks, logs, kinds, whole)
+                await self._read_suspects(blocks, logs, kinds, whole, tellers)
                 wanted = self._discover(logs.values(), kinds)
             if not wanted:
                 return [logs[place] for place in sorted(logs)]
@@ -100,7 +105,8 @@ class LogSource:
                 _take(logs, whole[block.number], kinds)
             for block in admitting:
                 if not self._small(block):
-                    found = await self._query({"blockHash": "0x" + block.hash.hex()}, wanted)
+                    by_hash = {"blockHash": "0x" + block.hash.hex()}
+                    found, _ = await self._query(by_hash, wanted, block.number, _within([block]))
                     _take(logs, found, kinds)
             wanted = self._discover(logs.values(), kinds)
         return [logs[place] for place in sorted(logs)]
@@ -113,12 +119,28 @@ class LogSource:
         kinds.update((contract.address, contract.kind) for contract in created)
         return {contract.address for contract in created}
 
-    async def _query(self, where: Mapping[str, object], addresses: Collection[Address]) -> list[Log]:
-        texts = ["0x" + address.hex() for address in sorted(addresses)]
-        parts = [texts[at : at + ADDRESSES] for at in range(0, len(texts), ADDRESSES)]
-        answers = await asyncio.gather(*(self._rpc.logs({**where, "address": part}) for part in parts))
-        asked = set(addresses)
-        return [log for answer in answers for log in answer if log.address in asked]
+    async def _query(
+        self,
+        where: Mapping[str, object],
+        addresses: Collection[Address],
+        last: int,
+        accept: Accept | None = None,
+    ) -> tuple[list[Log], set[Endpoint]]:
+        """Return the logs of these contracts, in as few queries as the chain allows, and who told them."""
+        wanted, size = sorted(addresses), self._addresses_a_query(where)
+        parts = [wanted[at : at + size] for at in range(0, len(wanted), size)]
+        answers = await asyncio.gather(
+            *(self._rpc.told_logs(where, part, height=last, accept=accept) for part in parts)
+        )
+        found = [log for by_block, _ in answers for logs in by_block.values() for log in logs]
+        return found, {teller for _, teller in answers}
+
+    def _addresses_a_query(self, where: Mapping[str, object]) -> int:
+        widest = self._rpc.manners.multi_address_span
+        if widest is None or "blockHash" in where:
+            return ADDRESSES
+        span = int(str(where["toBlock"]), 16) - int(str(where["fromBlock"]), 16) + 1
+        return ADDRESSES if span <= widest else 1
 
     async def _read_suspects(
         self,
@@ -126,18 +148,26 @@ class LogSource:
         logs: dict[tuple[int, int], Log],
         kinds: Mapping[Address, str],
         whole: dict[int, list[Log]],
+        tellers: Collection[Endpoint],
     ) -> None:
-        """Read the blocks whole whose filters say that logs may be missing, and add what was left out."""
+        """Read the blocks whole whose filters contradict their logs, and let what is proven replace them."""
         answered: dict[int, list[Log]] = {}
         for log in logs.values():
             answered.setdefault(log.block_number, []).append(log)
         suspects = self._suspects(blocks, answered, kinds)
         await self._read_whole(suspects, whole)
-        before = len(logs)
+        wrong = 0
         for block in suspects:
-            _take(logs, whole[block.number], kinds)
-        if len(logs) > before:
-            _log.warning("the node left logs out of a range", count=len(logs) - before)
+            told = answered.get(block.number, [])
+            true = [log for log in whole[block.number] if log.address in kinds]
+            wrong += len({*true} ^ {*told})
+            for log in told:
+                del logs[log.block_number, log.log_index]
+            _take(logs, true, kinds)
+        if wrong:
+            _log.warning("the node left logs out of a range, or made some up", count=wrong)
+            if len(tellers) == 1:
+                self._rpc.accuse(next(iter(tellers)), "left logs out of a range, or made some up")
 
     def _suspects(
         self, blocks: Sequence[Block], answered: Mapping[int, list[Log]], kinds: Mapping[Address, str]
@@ -155,14 +185,33 @@ class LogSource:
         return suspects
 
     async def _read_whole(self, blocks: Sequence[Block], whole: dict[int, list[Log]]) -> None:
-        unread = [block for block in blocks if block.number not in whole]
-        answers = await self._rpc.logs_of_blocks([block.hash for block in unread])
-        for block, logs in zip(unread, answers, strict=True):
-            if not _complete(block, logs):
-                raise LogsMissing(
-                    f"the logs of block {block.number} do not match its header", block=block.number
-                )
+        """Read all logs of blocks, from whichever node gives such as their headers allow."""
+        unread = {block.hash: block for block in blocks if block.number not in whole}
+        within = _within([*unread.values()])
+
+        def accept(found: Mapping[Hash32, Sequence[Log]]) -> None:
+            within(found)
+            for block_hash, block in unread.items():
+                if not _complete(block, found.get(block_hash, ())):
+                    raise LogsMissing(
+                        f"the logs of block {block.number} do not match its header", block=block.number
+                    )
+
+        answers = await self._rpc.logs_of_blocks(list(unread), accept=accept)
+        for block, logs in zip(unread.values(), answers, strict=True):
             whole[block.number] = logs
+
+
+def _within(blocks: Sequence[Block]) -> Accept:
+    """Return what refuses logs of other blocks than these, as of another branch."""
+    numbers = {block.hash: block.number for block in blocks}
+
+    def accept(found: Mapping[Hash32, Sequence[Log]]) -> None:
+        for block_hash, logs in found.items():
+            if any(log.block_number != numbers.get(block_hash) for log in logs):
+                raise Inconsistent("the node gave logs of other blocks than it was asked for")
+
+    return accept
 
 
 def _complete(block: Block, logs: Collection[Log]) -> bool:

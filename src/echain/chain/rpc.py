@@ -1,314 +1,420 @@
-"""JSON-RPC over HTTP to a chain's nodes, with typed decoding where there is much to decode."""
+"""JSON-RPC over HTTP to a chain's nodes: who is asked, what is believed, typed answers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Generic, TypeVar
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import aiohttp
 import msgspec
 
+from echain.chain.endpoint import BatchTooLarge, Endpoint, EndpointHealth
+from echain.chain.endpoints import Endpoints, Observer, Pace
+from echain.chain.manners import Manners
+from echain.chain.opinion import Opinions
+from echain.chain.proofs import FullHeader, header_hash
+from echain.chain.refusals import Meaning
 from echain.chain.types import Block, Log
-from echain.kernel.errors import EchainError, Kind
+from echain.chain.wire import (
+    ANY,
+    ANY_BATCH,
+    FULL_HEADERS_BATCH,
+    HEADERS_BATCH,
+    LOGS,
+    LOGS_BATCH,
+    Call,
+    ChainUnreachable,
+    HeaderForged,
+    Inconsistent,
+    Lie,
+    NodesDisagree,
+    RpcRefused,
+    WireHeader,
+    WrongChain,
+    block_of,
+    body,
+    decoded,
+    in_order,
+    logs_of,
+    result_of,
+)
 from echain.kernel.evm import Address, Hash32
+
+__all__ = [
+    "BATCH_LIMIT",
+    "Accept",
+    "ChainUnreachable",
+    "HeaderForged",
+    "Inconsistent",
+    "Lie",
+    "NodesDisagree",
+    "Rpc",
+    "RpcRefused",
+    "WrongChain",
+]
 
 BATCH_LIMIT: Final = 100
 """Calls in one HTTP request; the strictest public node allows this many."""
 
-_CONNECTIONS: Final = 16
-_ANSWER_LIMIT_BYTES: Final = 256 * 1024 * 1024
+SAMPLED_RANGES: Final = 1 / 16
+"""Share of the queries over final blocks that a second endpoint is asked too, where headers prove much."""
 
-T = TypeVar("T")
-_hex = bytes.fromhex
+_LAG_BLOCKS: Final = 3
+_LEAST_SETTLED_BLOCKS: Final = 8
+_SMALL_BATCH: Final = 20
+_HEAVY_METHODS: Final = frozenset({"eth_getLogs", "eth_getBlockReceipts", "debug_traceTransaction"})
+_SLOW_METHODS: Final = frozenset({"eth_call", "eth_estimateGas"})
+_SENDING: Final = "eth_sendRawTransaction"
 
-
-class ChainUnreachable(EchainError):
-    """No node of this chain answers; try again in some seconds."""
-
-    kind = Kind.UNAVAILABLE
-    code = "chain.unreachable"
-
-
-class WrongChain(EchainError):
-    """The node serves another chain than configured; correct its address."""
-
-    kind = Kind.UNAVAILABLE
-    code = "chain.wrong_chain"
-
-
-class RpcRefused(EchainError):
-    """The node understood the call and refused it.
-
-    ``rpc_code`` and ``data`` are the node's; ``data`` holds the revert's bytes when a contract reverted.
-    """
-
-    kind = Kind.UNAVAILABLE
-    code = "chain.refused"
-
-    def __init__(self, rpc_code: int, message: str, data: bytes | None = None) -> None:
-        super().__init__(message)
-        self.rpc_code = rpc_code
-        self.data = data
-
-
-class _Error(msgspec.Struct):
-    code: int
-    message: str = ""
-    data: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class _Answer(msgspec.Struct, Generic[T]):
-    id: int | None = None
-    result: T | None = None
-    error: _Error | None = None
-
-
-class WireLog(msgspec.Struct, gc=False, rename="camel"):
-    """A log as nodes spell it."""
-
-    address: str
-    topics: tuple[str, ...]
-    data: str
-    block_number: str
-    block_hash: str
-    transaction_hash: str
-    transaction_index: str
-    log_index: str
-
-
-class WireHeader(msgspec.Struct, gc=False, rename="camel"):
-    """A header as nodes spell it, in answers and in ``newHeads``."""
-
-    number: str
-    hash: str
-    parent_hash: str
-    timestamp: str
-    logs_bloom: str = "0x0"
-
-    def block(self) -> Block:
-        """Return the header in our terms.
-
-        Raises:
-            ChainUnreachable: its values are not hexadecimal.
-        """
-        try:
-            return Block(
-                int(self.number, 16),
-                Hash32(_hex(self.hash[2:])),
-                Hash32(_hex(self.parent_hash[2:])),
-                int(self.timestamp, 16),
-                int(self.logs_bloom, 16) if len(self.logs_bloom) > len("0x") else 0,
-            )
-        except ValueError as error:
-            raise ChainUnreachable(f"the node's header is not hexadecimal: {error}") from error
-
-
-_ANY: Final = msgspec.json.Decoder(_Answer[Any])
-_LOGS: Final = msgspec.json.Decoder(_Answer[list[WireLog]])
-_HEADER: Final = msgspec.json.Decoder(_Answer[WireHeader])
-_ANY_BATCH: Final = msgspec.json.Decoder(list[_Answer[Any]] | _Answer[Any])
-_LOGS_BATCH: Final = msgspec.json.Decoder(list[_Answer[list[WireLog]]] | _Answer[Any])
-_HEADERS_BATCH: Final = msgspec.json.Decoder(list[_Answer[WireHeader]] | _Answer[Any])
-
-Call = tuple[str, Sequence[object]]
+Accept = Callable[[Mapping[Hash32, Sequence[Log]]], None]
+"""Raises `Lie` or `Inconsistent` when logs by block cannot be true."""
 
 
 class Rpc:
-    """One chain's nodes, used in the order given: the first that works serves until it does not.
+    """One chain's nodes behind one client.
 
-    A node's chain id is checked once, before its first answer is believed. Connections are kept alive.
+    The best endpoint serves; another takes over within an attempt when it fails, hangs or contradicts
+    itself, and gives back when the first is well again (docs/adr/0006). An endpoint's chain id is checked
+    before its first answer is believed, and again after it was away.
     """
 
-    def __init__(self, urls: Sequence[str], *, chain_id: int, timeout: float = 10.0) -> None:
-        """``timeout`` is in seconds and holds for one HTTP exchange."""
+    def __init__(
+        self,
+        urls: Sequence[str],
+        *,
+        chain_id: int,
+        timeout: float = 10.0,
+        manners: Manners | None = None,
+        confirmations: int = 0,
+        observer: Observer | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``urls`` in the order of preference; ``timeout`` in seconds is for the heaviest HTTP exchange.
+
+        So many blocks as ``confirmations`` below the head, and some more, all endpoints must agree.
+        """
         self.chain_id = chain_id
-        self._urls = tuple(urls)
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self.manners = manners or Manners()
+        limit = min(BATCH_LIMIT, self.manners.batch_limit)
         self._session: aiohttp.ClientSession | None = None
-        self._checked: set[str] = set()
-        self._current = 0
+        self._endpoints = Endpoints(
+            [Endpoint(place, url, batch_limit=limit, monotonic=monotonic) for place, url in enumerate(urls)],
+            chain_id=chain_id,
+            check=self._check,
+            look=self._look,
+            patience_seconds=timeout,
+            lag_blocks=_LAG_BLOCKS,
+            settled_blocks=max(confirmations, _LEAST_SETTLED_BLOCKS),
+            later=self.manners.later_codes,
+            observer=observer,
+            monotonic=monotonic,
+        )
+        self._opinions = Opinions(self._endpoints, self._receipts if self.manners.receipt_roots else None)
+        # Short only where another endpoint can take over; a lone one always has the whole time.
+        self._quick = Pace(min(3.0, timeout), 0.3, measures=True)
+        self._slow = Pace(min(5.0, timeout), 1.0)
+        self._heavy = Pace(timeout, min(3.0, timeout / 2))
+        self._send = Pace(timeout, None)
 
     async def close(self) -> None:
         """Close the kept connections; the next call opens new ones."""
+        await self._endpoints.close()
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+    def health(self) -> list[EndpointHealth]:
+        """Return how each endpoint is, as seen by this process."""
+        return self._endpoints.health()
+
+    def trust(self, number: int, block_hash: Hash32) -> None:
+        """Hold every endpoint to this block, which is final: who has another there is put aside."""
+        self._endpoints.anchor = number, block_hash
+
+    def accuse(self, teller: Endpoint, reason: str) -> None:
+        """Put an endpoint aside for an answer that turned out to be wrong."""
+        self._endpoints.put_aside(teller, reason)
+
+    # --- calls ---
 
     async def call(self, method: str, params: Sequence[object] = ()) -> Any:
         """Return the result of one call as plain JSON values.
 
         Raises:
             ChainUnreachable: no node answers in time.
-            RpcRefused: the node answered with an error.
+            RpcRefused: a node answered with an error, and no other without.
             WrongChain: the node serves another chain.
         """
-        return _result(_decoded(_ANY, await self._exchange(_body(0, method, params))))
+        request = body(0, method, params)
+
+        async def attempt(endpoint: Endpoint) -> Any:
+            return result_of(decoded(ANY, await self._post(endpoint, request)))
+
+        return (await self._endpoints.ask(attempt, self._pace(method)))[0]
 
     async def batch(self, calls: Sequence[Call]) -> list[Any]:
-        """Return the results of many calls in their order, at most `BATCH_LIMIT` an HTTP request.
+        """Return the results of many calls in their order, in as few HTTP requests as the node takes.
 
         Raises:
             RpcRefused: the first call in order that the node refused.
         """
-        return await self._batch(calls, _ANY_BATCH)
+
+        async def attempt(endpoint: Endpoint) -> list[Any]:
+            return await self._batch(endpoint, calls, ANY_BATCH)
+
+        pace = self._slow if len(calls) <= _SMALL_BATCH else self._heavy
+        return (await self._endpoints.ask(attempt, pace, calls=len(calls)))[0] if calls else []
+
+    def _pace(self, method: str) -> Pace:
+        if method == _SENDING:
+            return self._send
+        if method in _HEAVY_METHODS:
+            return self._heavy
+        return self._slow if method in _SLOW_METHODS else self._quick
+
+    # --- headers ---
 
     async def head(self) -> Block:
-        """Return the header of the node's latest block."""
-        block = await self.header("latest")
-        if block is None:
-            raise ChainUnreachable("the node has no latest block")
-        return block
+        """Return the newest block's header, of an endpoint that does not lag behind the others.
+
+        Raises:
+            NodesDisagree: they stand on different forks and nothing decides.
+        """
+        self._endpoints.require_agreement()
+
+        async def attempt(endpoint: Endpoint) -> Block:
+            [block] = await self._headers(endpoint, ["latest"])
+            if block is None:
+                raise ChainUnreachable("the node has no latest block")
+            endpoint.saw(block.number, block.hash)
+            return block
+
+        block, endpoint = await self._endpoints.ask(attempt, self._quick)
+        best = self._endpoints.best_head
+        if best is None or best - block.number <= _LAG_BLOCKS:
+            return block
+        endpoint.lag = best - block.number
+        endpoint.reason = f"{endpoint.lag} blocks behind"
+        try:
+            other, _ = await self._endpoints.ask(attempt, self._quick, avoid=(endpoint,))
+        except (ChainUnreachable, Lie, RpcRefused):
+            return block
+        return max(block, other, key=lambda one: one.number)
 
     async def header(self, tag: str) -> Block | None:
-        """Return the header at a tag or hexadecimal height; None when the node has none there."""
-        answer = await self._exchange(_body(0, "eth_getBlockByNumber", (tag, False)))
-        wire = _result(_decoded(_HEADER, answer))
-        return None if wire is None else wire.block()
+        """Return the header at a tag or hexadecimal height; None when no node has one there."""
 
-    async def headers(self, numbers: Sequence[int]) -> list[Block | None]:
-        """Return the headers at these heights, None where the node has no block."""
-        calls: list[Call] = [("eth_getBlockByNumber", (hex(number), False)) for number in numbers]
-        return [None if wire is None else wire.block() for wire in await self._batch(calls, _HEADERS_BATCH)]
+        async def attempt(endpoint: Endpoint) -> Block | None:
+            return (await self._headers(endpoint, [tag]))[0]
+
+        return (await self._endpoints.ask(attempt, self._quick))[0]
+
+    async def headers(
+        self, numbers: Sequence[int], *, accept: Callable[[Sequence[Block | None]], None] | None = None
+    ) -> list[Block | None]:
+        """Return the headers at these heights, None where no node has a block.
+
+        ``accept`` raises `Inconsistent` when they do not fit together; then another node is asked.
+        """
+        if not numbers:
+            return []
+        tags = [hex(number) for number in numbers]
+
+        async def attempt(endpoint: Endpoint) -> list[Block | None]:
+            blocks = await self._headers(endpoint, tags)
+            if accept is not None:
+                accept(blocks)
+            return blocks
+
+        pace = self._quick if len(tags) == 1 else self._heavy
+        highest = max(numbers)
+        blocks, teller = await self._endpoints.ask(attempt, pace, calls=len(tags), height=highest)
+        if None in blocks and self._endpoints.others(teller, height=highest):
+            blocks = await self._where_they_are(teller, attempt, pace, numbers, blocks)
+        return blocks
+
+    async def _where_they_are(
+        self,
+        teller: Endpoint,
+        attempt: Callable[[Endpoint], Any],
+        pace: Pace,
+        numbers: Sequence[int],
+        blocks: list[Block | None],
+    ) -> list[Block | None]:
+        """Return another node's headers if it has those that the teller has not, though it should."""
+        try:
+            found, _ = await self._endpoints.ask(attempt, pace, calls=len(numbers), avoid=(teller,))
+        except (ChainUnreachable, Lie, Inconsistent, RpcRefused):
+            found = blocks
+        missing = min(number for number, block in zip(numbers, blocks, strict=True) if block is None)
+        if teller.head is not None and missing <= teller.head:
+            # A head that it cannot show: else it would make all the others look as if they lagged.
+            teller.head = missing - 1
+            self._endpoints.contradicted(teller, f"has no block {missing}, though it told of later ones")
+        return blocks if None in found else found
+
+    async def _headers(self, endpoint: Endpoint, tags: Sequence[str]) -> list[Block | None]:
+        calls: list[Call] = [("eth_getBlockByNumber", (tag, False)) for tag in tags]
+        if not self.manners.header_hashes:
+            wires: list[WireHeader | None] = await self._batch(endpoint, calls, HEADERS_BATCH)
+            return [None if wire is None else block_of(wire) for wire in wires]
+        full: list[FullHeader | None] = await self._batch(endpoint, calls, FULL_HEADERS_BATCH)
+        return [None if wire is None else proven_block(wire) for wire in full]
+
+    # --- logs ---
 
     async def logs(self, query: Mapping[str, object]) -> list[Log]:
         """Return the answer to one ``eth_getLogs`` in the node's order."""
-        wires = _result(_decoded(_LOGS, await self._exchange(_body(0, "eth_getLogs", (query,)))))
-        return _logs(wires or ())
+        request = body(0, "eth_getLogs", (query,))
 
-    async def logs_of_blocks(self, hashes: Sequence[Hash32]) -> list[list[Log]]:
-        """Return every log of each of these blocks, of all contracts; an unknown block is refused."""
+        async def attempt(endpoint: Endpoint) -> list[Log]:
+            return logs_of(result_of(decoded(LOGS, await self._post(endpoint, request))) or ())
+
+        return (await self._endpoints.ask(attempt, self._heavy))[0]
+
+    async def told_logs(
+        self,
+        where: Mapping[str, object],
+        addresses: Sequence[Address],
+        *,
+        height: int | None = None,
+        accept: Accept | None = None,
+    ) -> tuple[dict[Hash32, list[Log]], Endpoint]:
+        """Return the logs of some contracts in a range or block, by block, and whose word that is.
+
+        A share of the ranges, and each block that is asked for by its hash, is asked of a second endpoint
+        too if there is one; on chains whose headers prove nothing that holds for all.
+
+        Raises:
+            NodesDisagree: two nodes differ and nothing decides.
+            Lie, Inconsistent: no node's answer is accepted.
+            RpcRefused: the range is too large for the nodes, or they refuse otherwise.
+        """
+        query = {**where, "address": ["0x" + address.hex() for address in addresses]}
+        request = body(0, "eth_getLogs", (query,))
+        asked = frozenset(addresses)
+
+        async def attempt(endpoint: Endpoint) -> dict[Hash32, list[Log]]:
+            wires = result_of(decoded(LOGS, await self._post(endpoint, request)))
+            return _by_block([log for log in logs_of(wires or ()) if log.address in asked], accept)
+
+        sampled = self.manners.true_blooms and "blockHash" not in where
+        return await self._opinions.agreed(
+            attempt,
+            self._heavy,
+            height=height,
+            share=SAMPLED_RANGES if sampled else 1.0,
+            asked=asked,
+        )
+
+    async def logs_of_blocks(
+        self, hashes: Sequence[Hash32], *, accept: Accept | None = None
+    ) -> list[list[Log]]:
+        """Return every log of each of these blocks, of all contracts; an unknown block is refused.
+
+        Raises:
+            NodesDisagree, Lie, Inconsistent: as `told_logs`.
+        """
+        if not hashes:
+            return []
         calls: list[Call] = [("eth_getLogs", ({"blockHash": "0x" + block.hex()},)) for block in hashes]
-        return [_logs(wires or ()) for wires in await self._batch(calls, _LOGS_BATCH)]
 
-    async def _batch(self, calls: Sequence[Call], decoder: msgspec.json.Decoder[Any]) -> list[Any]:
+        async def attempt(endpoint: Endpoint) -> dict[Hash32, list[Log]]:
+            answers = await self._batch(endpoint, calls, LOGS_BATCH)
+            return _by_block([log for wires in answers for log in logs_of(wires or ())], accept)
+
+        logs, _ = await self._opinions.agreed(attempt, self._heavy, calls=len(calls), share=1.0)
+        return [logs.get(block, []) for block in hashes]
+
+    async def _receipts(self, endpoint: Endpoint, block: Hash32) -> tuple[FullHeader, list[dict[str, Any]]]:
+        text = "0x" + block.hex()
+        calls: list[Call] = [("eth_getBlockByHash", (text, False)), ("eth_getBlockReceipts", (text,))]
+        header, receipts = await self._batch(endpoint, calls, ANY_BATCH)
+        try:
+            return msgspec.convert(header, FullHeader), receipts or []
+        except msgspec.ValidationError as error:
+            raise ChainUnreachable(f"the node's header is not what the protocol says: {error}") from error
+
+    # --- exchanges ---
+
+    async def _batch(
+        self, endpoint: Endpoint, calls: Sequence[Call], decoder: msgspec.json.Decoder[Any]
+    ) -> list[Any]:
+        """Return the results in order; learn on the way how many calls the endpoint takes at once."""
         results: list[Any] = []
-        for start in range(0, len(calls), BATCH_LIMIT):
-            part = calls[start : start + BATCH_LIMIT]
-            body = b"[" + b",".join(_body(id_, *call) for id_, call in enumerate(part)) + b"]"
-            answers = _decoded(decoder, await self._exchange(body))
-            if not isinstance(answers, list):
-                _result(answers)
-                raise ChainUnreachable("the node answered a batch with a single result")
-            results.extend(_in_order(answers, len(part)))
+        while len(results) < len(calls):
+            part = calls[len(results) : len(results) + endpoint.batch_limit]
+            request = b"[" + b",".join(body(id_, *call) for id_, call in enumerate(part)) + b"]"
+            try:
+                answers = decoded(decoder, await self._post(endpoint, request))
+                if not isinstance(answers, list):
+                    result_of(answers)
+                    raise ChainUnreachable("the node answered a batch with a single result")
+                results.extend(in_order(answers, len(part)))
+            except (RpcRefused, BatchTooLarge) as refusal:
+                if isinstance(refusal, RpcRefused) and (
+                    self._endpoints.meaning(refusal) is not Meaning.BATCH_TOO_LARGE
+                ):
+                    raise
+                if len(part) == 1:
+                    raise
+                endpoint.batch_limit = len(part) // 2
         return results
 
-    async def _exchange(self, body: bytes) -> bytes:
-        failure: Exception | None = None
-        for turn in range(len(self._urls)):
-            index = (self._current + turn) % len(self._urls)
-            try:
-                await self._check(self._urls[index])
-                answer = await self._post(self._urls[index], body)
-            except (ChainUnreachable, WrongChain) as error:
-                failure = error
-                continue
-            self._current = index
-            return answer
-        raise failure or ChainUnreachable("no node is configured for this chain")
-
-    async def _check(self, url: str) -> None:
-        if url in self._checked:
-            return
-        answer = await self._post(url, _body(0, "eth_chainId", ()))
-        served = int(_result(_decoded(_ANY, answer)) or "0x0", 16)
+    async def _check(self, endpoint: Endpoint) -> None:
+        answer = await self._post(endpoint, body(0, "eth_chainId", ()))
+        try:
+            served = int(result_of(decoded(ANY, answer)) or "0x0", 16)
+        except (TypeError, ValueError) as error:
+            raise ChainUnreachable("the node's chain id is not a number") from error
         if served != self.chain_id:
             raise WrongChain(
                 f"the node serves chain {served}, not {self.chain_id}; correct its address",
                 expected=self.chain_id,
                 served=served,
             )
-        self._checked.add(url)
 
-    async def _post(self, url: str, body: bytes) -> bytes:
+    async def _look(self, endpoint: Endpoint, height: int | None) -> tuple[Block, Block | None]:
+        tags = ["latest"] if height is None else ["latest", hex(height)]
+        head, *settled = await self._headers(endpoint, tags)
+        if head is None:
+            raise ChainUnreachable("the node has no latest block")
+        return head, settled[0] if settled else None
+
+    async def _post(self, endpoint: Endpoint, request: bytes) -> bytes:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                timeout=self._timeout,
-                connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
+                # Attempts carry their own time; places at an endpoint bound the connections.
+                timeout=aiohttp.ClientTimeout(total=None),
+                connector=aiohttp.TCPConnector(limit=0),
                 headers={"Content-Type": "application/json"},
                 read_bufsize=1 << 20,
             )
-        try:
-            async with self._session.post(url, data=body) as response:
-                answer = await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            # A node that went away may come back as another one.
-            self._checked.discard(url)
-            raise ChainUnreachable(f"no answer from the node: {type(error).__name__}") from error
-        if answer.lstrip()[:1] not in (b"{", b"["):
-            raise ChainUnreachable(f"the node answered HTTP {response.status} without JSON")
-        return answer
+        return await endpoint.post(self._session, request)
 
 
-def _body(id_: int, method: str, params: Sequence[object]) -> bytes:
-    return msgspec.json.encode({"jsonrpc": "2.0", "id": id_, "method": method, "params": params})
+def proven_block(wire: FullHeader) -> Block:
+    """Return a header whose hash is what it claims.
 
-
-def _decoded(decoder: msgspec.json.Decoder[T], answer: bytes) -> T:
+    Raises:
+        HeaderForged: it is not.
+        ChainUnreachable: its values are not hexadecimal.
+    """
+    block = block_of(wire)
     try:
-        return decoder.decode(answer)
-    except msgspec.DecodeError as error:
-        raise ChainUnreachable(f"the node's answer is not what the protocol says: {error}") from error
-
-
-def _result(answer: _Answer[T]) -> T | None:
-    if answer.error is None:
-        return answer.result
-    raise RpcRefused(answer.error.code, answer.error.message, _revert_data(answer.error.data))
-
-
-def _revert_data(raw: msgspec.Raw) -> bytes | None:
-    """Return the bytes of an error's ``data``, which nodes give as hex text or inside an object."""
-    value = msgspec.json.decode(raw)
-    if isinstance(value, dict):
-        value = value.get("data") or value.get("result")
-    if not isinstance(value, str) or not value.startswith("0x"):
-        return None
-    try:
-        return _hex(value[2:])
-    except ValueError:
-        return None
-
-
-def _in_order(answers: list[_Answer[Any]], expected: int) -> list[Any]:
-    """Return the results by their call's place; the protocol allows any order."""
-    by_id = {answer.id: answer for answer in answers}
-    if len(by_id) != expected:
-        raise ChainUnreachable(f"the node answered {len(by_id)} of {expected} calls")
-    return [_result(by_id[place]) for place in range(expected)]
-
-
-class _Bytes(dict[str, bytes]):
-    """Hexadecimal texts of one answer that repeat from log to log, each decoded once."""
-
-    def __missing__(self, text: str) -> bytes:
-        value = self[text] = _hex(text[2:])
-        return value
-
-
-class _Ints(dict[str, int]):
-    """The same for quantities."""
-
-    def __missing__(self, text: str) -> int:
-        value = self[text] = int(text, 16)
-        return value
-
-
-def _logs(wires: Sequence[WireLog]) -> list[Log]:
-    known, numbers = _Bytes(), _Ints()
-    try:
-        return [
-            Log(
-                numbers[wire.block_number],
-                numbers[wire.log_index],
-                Hash32(known[wire.transaction_hash]),
-                numbers[wire.transaction_index],
-                Address(known[wire.address]),
-                # Signature hashes, holders and small token ids: most topics repeat as well.
-                tuple([known[topic] for topic in wire.topics]),
-                _hex(wire.data[2:]),
-                Hash32(known[wire.block_hash]),
-            )
-            for wire in wires
-        ]
+        true = header_hash(wire)
     except ValueError as error:
-        raise ChainUnreachable(f"the node's log is not hexadecimal: {error}") from error
+        raise ChainUnreachable(f"the node's header is not hexadecimal: {error}") from error
+    if true != block.hash:
+        raise HeaderForged(f"the header of block {block.number} has not the hash that it claims")
+    return block
+
+
+def _by_block(logs: Sequence[Log], accept: Accept | None) -> dict[Hash32, list[Log]]:
+    found: dict[Hash32, list[Log]] = {}
+    for log in logs:
+        found.setdefault(log.block_hash, []).append(log)
+    if accept is not None:
+        accept(found)
+    return found
