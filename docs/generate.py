@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
+import msgspec
 
 import echain
 from echain.accounts.service import authenticator
@@ -27,7 +28,7 @@ from echain.infra.config import VARIABLES, Variable
 from echain.infra.database import Database
 from echain.infra.metrics import Metrics
 from echain.kernel.errors import EchainError
-from echain.kernel.messages import TYPES
+from echain.kernel.messages import SCHEMA, TYPES, MessageType
 from echain.kernel.time import utc_now
 
 ROOT = Path(__file__).parent.parent
@@ -72,8 +73,10 @@ def reference() -> str:
         "`error.code` in the envelope. Clients may rely on a code; the text may change.",
         table(("code", "kind", "what it means"), error_rows()),
         "## Messages",
-        "`type` of an outbox message.",
-        table(("type", "what it tells"), ((f"`{name}`", meaning) for name, meaning in TYPES.items())),
+        f"Version {SCHEMA} of the schema. `data` has these fields and no others; a `?` may be missing.",
+        table(
+            ("type", "what it tells", "channels", "data", "also heard as"), map(message_row, TYPES.items())
+        ),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -131,6 +134,20 @@ def error_rows() -> Iterator[tuple[str, str, str]]:
             f"codes with two meanings: {sorted(code for code in codes if codes.count(code) > 1)}"
         )
     yield from ((f"`{code}`", kind, text) for code, kind, text in sorted(rows))
+
+
+def message_row(entry: tuple[str, MessageType]) -> tuple[str, ...]:
+    name, kind = entry
+    return (
+        f"`{name}`",
+        kind.tells,
+        ", ".join(kind.channels),
+        ", ".join(
+            f"`{field.encode_name}`{'' if field.required else '?'}"
+            for field in msgspec.structs.fields(kind.data)
+        ),
+        ", ".join(f"`{alias}`" for alias in kind.aliases) or "none",
+    )
 
 
 def summary(kind: type) -> str:

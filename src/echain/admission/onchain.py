@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from typing import Final
+from uuid import UUID
 
 import msgspec
 
 from echain.admission import tables
+from echain.admission.rules import poap_id
 from echain.chain.abi import INT8_MAX, compile_events
 from echain.chain.contracts import contract
 from echain.chain.types import Change, Contract, EventDecoder, Fact, Step, Told
-from echain.events.service import events_by_number
+from echain.events.service import EventKey, events_by_number
 from echain.infra.database import Tx
 from echain.kernel.evm import checksum
 from echain.kernel.messages import Message
@@ -83,25 +85,51 @@ async def _told(tx: Tx, change: Change, admitted: Sequence[Fact]) -> list[Messag
         return []
     known = await events_by_number(tx, change.chain_id, numbers)
     counts = await tables.checked_in(tx, change.chain_id, numbers)
+    tickets = [(known[number].ticket_contract, token) for _, (_, number, token) in told if number in known]
+    gates = await tables.gates_of(tx, change.chain_id, tickets)
     messages: list[Message] = []
     for log, (attendee, number, token_id) in reversed(told):
         event = known.get(number)
         if event is None:
             continue
-        count, counts[number] = counts[number], counts[number] - 1
-        data = {
-            "eventId": str(event.id),
-            "ticketId": f"{change.chain_id}-0x{event.ticket_contract.hex()}-{token_id}",
-            "attendee": checksum(attendee),
-            # Which gate it was is not in the log; the door's own record has it.
-            "gate": None,
-            "count": count,
-        }
-        channels = (
-            f"event:{event.id}",
-            f"user:{data['attendee']}",
-            f"organizer:{checksum(event.organizer)}",
-        )
-        messages.append(Message(channels, "checkin_complete", data, change.chain_id, log.block_number))
+        # Which gate it was is not in the log; the door's own record has it, if it was one of ours.
+        gate = gates.get((event.ticket_contract, token_id))
+        used = _CheckedIn(change.chain_id, log.block_number, event, checksum(attendee), token_id)
+        messages += _told_of_one(used, gate, counts[number])
+        counts[number] -= 1
     messages.reverse()
     return messages
+
+
+class _CheckedIn(msgspec.Struct, frozen=True):
+    chain_id: int
+    block_number: int
+    event: EventKey
+    attendee: str
+    token_id: int
+
+
+def _told_of_one(used: _CheckedIn, gate: UUID | None, count: int) -> tuple[Message, Message]:
+    """Return what is told of one check-in, the last thing first."""
+    event, user, place = used.event, f"user:{used.attendee}", (used.chain_id, used.block_number)
+    common = {
+        "eventId": str(event.id),
+        "ticketId": f"{used.chain_id}-0x{event.ticket_contract.hex()}-{used.token_id}",
+    }
+    complete = {
+        **common,
+        "attendee": used.attendee,
+        "gate": None if gate is None else str(gate),
+        "count": count,
+    }
+    earned = {
+        **common,
+        "kind": "poap",
+        "chainId": used.chain_id,
+        "poapId": str(poap_id(event.blockchain_id, used.token_id)),
+    }
+    channels = (f"event:{event.id}", user, f"organizer:{checksum(event.organizer)}")
+    return (
+        Message((user,), "reward_earned", earned, *place),
+        Message(channels, "checkin_complete", complete, *place),
+    )

@@ -30,6 +30,14 @@ _FIRST_RETRY: Final = timedelta(seconds=10)
 _LAST_RETRY: Final = timedelta(hours=1)
 
 
+_POAP_TOKEN_BITS: Final = 128
+
+
+def poap_id(blockchain_id: int, token_id: int) -> int:
+    """Return the ERC-721 id of a ticket's POAP, as `Poap.poapId` makes it of event and ticket."""
+    return blockchain_id << _POAP_TOKEN_BITS | token_id
+
+
 class JobState(Enum):
     """How the transaction that was sent for a POAP stands."""
 

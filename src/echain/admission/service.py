@@ -32,18 +32,18 @@ from echain.chain.intent import Intent
 from echain.events import service as events
 from echain.events.intents import Intents
 from echain.events.types import EventNotFound, Published
+from echain.infra import outbox
 from echain.infra.database import Connection, Database, Row, Tx
 from echain.kernel.errors import invalid_field
 from echain.kernel.evm import Address, checksum, parse_address, to_hex
-from echain.kernel.ids import uuid7
+from echain.kernel.ids import derived_id, uuid7
+from echain.kernel.messages import Message
 from echain.kernel.paging import Page, numbered
 from echain.kernel.time import Clock
 from echain.tickets.types import TicketKey, TicketNotFound
 
 SET_GATE_GAS: Final = 100_000
 """Measured 56k for a first term; what is not used is not paid."""
-
-_POAP_TOKEN_BITS: Final = 128
 
 
 class Relay(msgspec.Struct, frozen=True):
@@ -85,7 +85,14 @@ async def undo(tx: Tx, operator: Operator, gate_id: UUID, admission_id: UUID, *,
     if undone_at is None:
         undone_at = now
         await store.undo(tx, admission_id, operator, now)
+        await outbox.publish(tx, [_told_of_undoing(gate, admission["gate_id"])])
     return Undone(admission_id=admission_id, token_id=admission["token_id"], undone_at=undone_at)
+
+
+def _told_of_undoing(gate: Row, admitted_by: UUID | None) -> Message:
+    event_id = derived_id(gate["chain_id"], gate["ticket_contract"])
+    told = {"eventId": str(event_id), "gate": None if admitted_by is None else str(admitted_by)}
+    return Message((f"event:{event_id}",), "admission_undone", told)
 
 
 async def own_event(connection: Connection, event_id: UUID, organizer: Address) -> Published:
@@ -307,7 +314,7 @@ def _poap(row: Row) -> Poap:
         event_id=row["event_id"],
         blockchain_id=str(number),
         token_id=row["token_id"],
-        poap_id=str(number << _POAP_TOKEN_BITS | row["token_id"]),
+        poap_id=str(rules.poap_id(number, row["token_id"])),
         attendee=checksum(row["attendee"]),
         transaction_hash=to_hex(row["tx_hash"]),
         minted_at=row["mined_at"],

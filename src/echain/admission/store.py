@@ -22,7 +22,7 @@ SCAN: Final = """
           FROM events
          WHERE $1::uuid IS NULL AND chain_id = $3 AND ticket_contract = $4 AND organizer = $2
     ), ruled AS (
-        SELECT door.*, ticket.owner, ticket.tier_id, event.sold_tickets,
+        SELECT door.*, ticket.owner, ticket.tier_id, event.id AS event_id, event.sold_tickets,
                standing.id AS standing_id, standing.admitted_at AS standing_at,
                standing.gate_id AS standing_gate,
                CASE
@@ -62,6 +62,14 @@ SCAN: Final = """
          WHERE verdict = 'admitted'
         ON CONFLICT (chain_id, ticket_contract, token_id) WHERE undone_at IS NULL DO NOTHING
         RETURNING id
+    ), told AS (
+        -- Wakes nobody: notifications take turns at commit, and at a busy door that would hold up the scans.
+        -- The relay looks ten times a second.
+        INSERT INTO outbox (channels, type, data)
+        SELECT 'event:' || event_id, 'admitted',
+               jsonb_build_object('eventId', event_id, 'gate', gate_id)::text
+          FROM ruled CROSS JOIN admission
+         WHERE event_id IS NOT NULL
     ), scan AS (
         INSERT INTO scans (id, gate_id, operator, chain_id, ticket_contract, token_id, verdict, code_hash,
                            scanned_at)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from typing import Any, Final
+from uuid import UUID
 
 from echain.infra.database import Tx
 from echain.kernel.evm import Address
@@ -96,6 +97,27 @@ async def checked_in(tx: Tx, chain_id: int, blockchain_ids: Collection[int]) -> 
         list(blockchain_ids),
     )
     return {int(row["blockchain_id"]): row["number"] for row in rows}
+
+
+async def gates_of(
+    tx: Tx, chain_id: int, tickets: Collection[tuple[Address, int]]
+) -> dict[tuple[Address, int], UUID]:
+    """Return the gates that admitted these tickets (contract, token id), where one of ours did."""
+    if not tickets:
+        return {}
+    contracts, tokens = zip(*tickets, strict=True)
+    rows = await tx.fetch(
+        """
+        SELECT ticket_contract, token_id, gate_id
+        FROM unnest($2::bytea[], $3::bigint[]) AS ticket (ticket_contract, token_id)
+        JOIN admissions USING (ticket_contract, token_id)
+        WHERE chain_id = $1 AND undone_at IS NULL AND gate_id IS NOT NULL
+        """,
+        chain_id,
+        list(contracts),
+        list(tokens),
+    )
+    return {(row["ticket_contract"], row["token_id"]): row["gate_id"] for row in rows}
 
 
 async def remove_above(tx: Tx, chain_id: int, ancestor: int) -> None:

@@ -66,6 +66,20 @@ async def add_facts(tx: Tx, table: str, rows: Rows) -> None:
         await tx.copy_records_to_table(table, records=rows, columns=COLUMNS[table])
 
 
+async def organizers_of(
+    connection: Connection, chain_id: int, contracts: Collection[Address]
+) -> dict[Address, Address]:
+    """Return who organizes the events with these ticket contracts."""
+    if not contracts:
+        return {}
+    rows = await connection.fetch(
+        "SELECT ticket_contract, organizer FROM events WHERE chain_id = $1 AND ticket_contract = ANY($2)",
+        chain_id,
+        list(contracts),
+    )
+    return {Address(row["ticket_contract"]): Address(row["organizer"]) for row in rows}
+
+
 async def events_by_number(
     connection: Connection, chain_id: int, blockchain_ids: Collection[int]
 ) -> dict[int, EventKey]:

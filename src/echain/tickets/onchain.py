@@ -13,7 +13,7 @@ import msgspec
 from echain.chain.abi import INT4_MAX, INT8_MAX, compile_events
 from echain.chain.contracts import contract
 from echain.chain.types import Change, Contract, EventDecoder, Fact, Log, Step, Told
-from echain.events.service import TierSold, add_sold
+from echain.events.service import TierSold, add_sold, organizers_of
 from echain.infra import bulk
 from echain.infra.database import Tx
 from echain.kernel.evm import ZERO_ADDRESS, Address, checksum
@@ -107,7 +107,11 @@ class _TicketStep(msgspec.Struct, frozen=True):
         deltas = _sold_by_tier(self.facts)
         tiers = await add_sold(tx, chain_id, deltas)
         return Told(
-            [*_told_of_sales(self.change, self.facts, tiers), *self.told_of_transfers],
+            [
+                *_told_of_sales(self.change, self.facts, tiers),
+                *self.told_of_transfers,
+                *await _told_of_refunds(tx, self.change, self.facts.refunds),
+            ],
             _stale(chain_id, {address for address, _ in deltas}),
         )
 
@@ -309,6 +313,25 @@ def _told_of_sales(change: Change, facts: _Facts, tiers: Mapping[TierKey, TierSo
             channels += (f"organizer:{checksum(organizer)}",)
         messages.append(Message(channels, "ticket_sold", data, change.chain_id, log.block_number))
     messages.reverse()
+    return messages
+
+
+async def _told_of_refunds(tx: Tx, change: Change, refunds: Sequence[Fact]) -> list[Message]:
+    told = [fact for fact in refunds if fact[0].block_number >= change.told_from]
+    organizers = await organizers_of(tx, change.chain_id, {log.address for log, _ in told})
+    messages: list[Message] = []
+    for log, (token_id, holder, amount_wei) in told:
+        identity, owner = _event_id(change.chain_id, log.address), checksum(holder)
+        data = {
+            "eventId": identity,
+            "ticketId": _ticket_id(change.chain_id, log.address, token_id),
+            "holder": owner,
+            "amount": str(amount_wei),
+        }
+        channels: tuple[str, ...] = (f"event:{identity}", f"user:{owner}")
+        if (organizer := organizers.get(log.address)) is not None:
+            channels += (f"organizer:{checksum(organizer)}",)
+        messages.append(Message(channels, "ticket_refunded", data, change.chain_id, log.block_number))
     return messages
 
 

@@ -26,6 +26,7 @@ from echain.chain.types import Contract, Segment
 from echain.infra.database import Database
 from echain.infra.messagestore import move
 from echain.kernel.evm import Address
+from echain.kernel.messages import TYPES, Message, conforms
 from echain.kernel.time import from_unix
 
 THEN = from_unix(GENESIS_TIME) + timedelta(hours=1)
@@ -171,6 +172,23 @@ async def test_facts_are_told_within_a_day_and_history_is_not(door: Door) -> Non
     kinds = {kind for _, kind, _ in told}
     assert {"ticket_sold", "ticket_transferred"} <= kinds
     assert all(data.get("eventId") for _, _, data in told)
+
+
+async def test_every_message_of_the_chain_is_as_its_type_says(door: Door) -> None:
+    rows: list[tuple[str, str, Any]] = []
+    for seed in range(3):
+        # Far from the ids that other tests take.
+        door.chain_id += 1_000_000
+        await door.open()
+        await door.bring(*grow_many(None, 40, seed, acts=6).path(), now=THEN)
+        rows += await door.messages()
+    for channel, kind, data in rows:
+        conforms(Message((channel,), kind, data))
+    on_chain = {"event_created", "event_updated", "price_update", "ticket_sold", "ticket_transferred"}
+    on_chain |= {"ticket_refunded", "checkin_complete", "reward_earned"}
+    assert {kind for _, kind, _ in rows} == on_chain
+    told = {kind: {channel.split(":")[0] for channel, one, _ in rows if one == kind} for kind in on_chain}
+    assert told == {kind: set(TYPES[kind].channels) for kind in on_chain}
 
 
 async def test_what_a_reorg_takes_is_told_as_reverted_once_per_channel(door: Door) -> None:
