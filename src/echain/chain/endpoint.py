@@ -30,6 +30,7 @@ STRIKES: Final = 3
 _STRIKES_FORGOTTEN_SECONDS: Final = 60.0
 _LEARNING: Final = 0.1
 _UNKNOWN_LATENCY_SECONDS: Final = 0.05
+_NOISE_SECONDS: Final = 0.002
 _LATER_POSITIONS: Final = 1.5
 _ERRORS: Final = 10.0
 
@@ -99,7 +100,7 @@ class Endpoint:
     def cost(self) -> float:
         """What a request costs here in seconds, failures and the operator's order counted in."""
         preference = _LATER_POSITIONS**self.position
-        return self.latency_seconds * (1 + _ERRORS * self.error_rate) * preference
+        return max(self.latency_seconds, _NOISE_SECONDS) * (1 + _ERRORS * self.error_rate) * preference
 
     @property
     def quarantined(self) -> bool:
