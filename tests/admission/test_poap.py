@@ -158,6 +158,16 @@ async def test_an_admission_becomes_a_poap_once_the_organizer_enables_the_key(ev
         assert poap["eventId"] == str(evening.show.id)
         assert poap["token_id"] == evening.token_id
         assert poap["poapId"] == str(evening.show.number << 128 | evening.token_id)
+        told = await theatre.database.fetchrow(
+            "SELECT channels, data::json ->> 'gate' AS gate FROM outbox WHERE type = 'checkin_complete'"
+        )
+        assert told is not None
+        assert told["gate"] == evening.gate.id
+        assert f"user:{checksum(evening.ada.address)}" in told["channels"].split(" ")
+        earned = await theatre.database.fetchval(
+            "SELECT data::json ->> 'poapId' FROM outbox WHERE type = 'reward_earned'"
+        )
+        assert earned == poap["poapId"]
         theatre.mine(4)
 
         async def settled() -> bool:
