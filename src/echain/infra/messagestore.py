@@ -193,8 +193,9 @@ _SWEEP: Final = """
         WHERE messages.sequence >= relay_cursor.oldest AND messages.sequence < stop.sequence
           AND messages.sequence NOT IN (SELECT sequence FROM unsettled)
     )
-    UPDATE relay_cursor SET oldest = stop.sequence FROM stop WHERE stop.sequence > oldest
-    RETURNING stop.sequence - oldest
+    UPDATE relay_cursor SET oldest = stop.sequence
+    FROM stop, (SELECT oldest AS was FROM relay_cursor) AS cursor WHERE stop.sequence > was
+    RETURNING stop.sequence - was
 """
 
 
@@ -251,3 +252,12 @@ async def lag(connection: Connection) -> tuple[int, float]:
     )
     assert row is not None, "an aggregate has a row"
     return row["waiting"], row["age"]
+
+
+async def stands(tx: Tx, sequence: int) -> bool:
+    """Return whether a block's message still holds, and keep a reorg from taking it until ``tx`` ends.
+
+    One that is kept no more has held for a day.
+    """
+    row = await tx.fetchrow("SELECT block_number FROM messages WHERE sequence = $1 FOR SHARE", sequence)
+    return row is None or row["block_number"] is not None

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Final, TypeAlias
 
 import structlog
@@ -117,9 +118,9 @@ class Relay:
                     pause = _SHORTEST_PAUSE_SECONDS
                     self._meters.leading.set(1)
                     await self._lead(connection)
-            except* DatabaseUnavailable as errors:
-                _log.warning("relay.stopped_for_a_moment", reason=str(errors.exceptions[0]))
-            except* TimeoutError:
+            except DatabaseUnavailable as error:
+                _log.warning("relay.stopped_for_a_moment", reason=error.message)
+            except TimeoutError:
                 _log.warning("relay.stopped_for_a_moment", reason="the database hangs")
             finally:
                 self._meters.leading.set(0)
@@ -151,13 +152,30 @@ class Relay:
         # The one before may have died between moving a batch and telling of it.
         self._publisher.jump(await messagestore.tip(connection))
         self._above = 0
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._publisher.run())
-            for name, handler in self._handlers.items():
-                group.create_task(self._repeat(name, lambda one=name, do=handler: self._hand(one, do)))
-            group.create_task(self._repeat("", self._settle))
-            group.create_task(self._sweep())
-            group.create_task(self._keep_moving(connection, woken))
+        beside = [
+            asyncio.create_task(work)
+            for work in (
+                self._publisher.run(),
+                self._repeat("", self._settle),
+                self._sweep(),
+                *(self._repeat(name, partial(self._hand, name)) for name in self._handlers),
+            )
+        ]
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                # A bug; whoever leads next, perhaps this very process, begins afresh.
+                _log.error("relay.part_failed", exc_info=error)
+                connection.terminate()
+
+        for task in beside:
+            task.add_done_callback(ended)
+        try:
+            await self._keep_moving(connection, woken)
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
 
     async def _keep_moving(self, connection: Connection, woken: asyncio.Event) -> None:
         """Move what there is whenever somebody says so; small batches while they are enough."""
@@ -211,12 +229,12 @@ class Relay:
             await asyncio.sleep(pause)
             pause = min(_LONGEST_PAUSE_SECONDS, pause * 2)
 
-    async def _hand(self, name: str, handler: Handler) -> bool:
+    async def _hand(self, name: str) -> bool:
         """Hand the next messages to a handler; return whether there may be more."""
         async with self._database.transaction() as tx:
             messages = await messagestore.next_for(tx, name, _HANDED)
             if messages:
-                await handler(tx, messages)
+                await self._handlers[name](tx, messages)
         return len(messages) == _HANDED
 
     async def _settle(self) -> bool:
