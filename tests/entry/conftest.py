@@ -121,6 +121,7 @@ def plain_environment(home: Path, variables: Mapping[str, str]) -> dict[str, str
     return others | {
         "ECHAIN_HOME": str(home / "home"),
         "ECHAIN_PORT": str(free_port()),
+        "ECHAIN_REALTIME_PORT": str(free_port()),
         "ECHAIN_DEVNET_PORT": str(free_port()),
         **variables,
     }

@@ -13,6 +13,7 @@ def test_every_step_of_the_demo_holds_against_the_contracts(tmp_path: Path) -> N
     environment |= {
         "ECHAIN_HOME": str(tmp_path / "home"),
         "ECHAIN_PORT": str(free_port()),
+        "ECHAIN_REALTIME_PORT": str(free_port()),
         "ECHAIN_DEVNET_PORT": str(free_port()),
         "COLUMNS": "140",
     }

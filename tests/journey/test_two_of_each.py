@@ -63,7 +63,9 @@ async def answers(url: str) -> None:
 
 async def seconds(platform: Platform, stack: AsyncExitStack, port: int, logs: Path) -> None:
     """Start a second process of every role, which ``stack`` stops."""
-    environment = os.environ | environment_of(msgspec.structs.replace(platform.config, port=port))
+    environment = os.environ | environment_of(
+        msgspec.structs.replace(platform.config, port=port, realtime_port=free_port())
+    )
     for role in ROLES:
         log = stack.enter_context((logs / f"second-{role}.log").open("ab"))
         command = [sys.executable, "-m", "echain.entry.cli", role]
@@ -78,6 +80,7 @@ async def test_the_journey_holds_over_two_processes_of_every_role(tmp_path: Path
         {
             "ECHAIN_HOME": str(tmp_path / "home"),
             "ECHAIN_PORT": str(first),
+            "ECHAIN_REALTIME_PORT": str(free_port()),
             "ECHAIN_PUBLIC_URL": f"http://127.0.0.1:{front}",
             "ECHAIN_DEVNET_PORT": str(free_port()),
         }

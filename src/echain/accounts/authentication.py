@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -33,7 +33,11 @@ class Authenticator:
     those that run `follow`, and after 30 s wherever neither reaches. The last 10,000 used are remembered.
     """
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, on_ended: Callable[[UUID | None], None] | None = None
+    ) -> None:
+        """``on_ended`` is told what `follow` hears: an ended session, or None when any may have ended."""
+        self._on_ended = on_ended
         self._database = database
         self._clock = clock
         self._known: OrderedDict[bytes, tuple[Caller, datetime]] = OrderedDict()
@@ -109,6 +113,8 @@ class Authenticator:
             connection.add_termination_listener(ended)
             await connection.add_listener(store.ENDED_CHANNEL, self._heard)
             self.forget_all()
+            if self._on_ended is not None:
+                self._on_ended(None)
             await lost.wait()
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise DatabaseUnavailable from error
@@ -116,4 +122,7 @@ class Authenticator:
             connection.terminate()
 
     def _heard(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
-        self.forget({UUID(str(payload))})
+        session = UUID(str(payload))
+        self.forget({session})
+        if self._on_ended is not None:
+            self._on_ended(session)

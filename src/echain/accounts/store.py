@@ -122,7 +122,7 @@ async def delete_nonce(tx: Tx, nonce: str, browser: bytes, address: Address, *, 
     return row is not None
 
 
-async def nonce_exists(tx: Tx, nonce: str, browser: bytes, *, now: datetime) -> bool:
+async def nonce_exists(tx: Tx | Database, nonce: str, browser: bytes, *, now: datetime) -> bool:
     """Return whether this browser holds the live nonce, for whichever address."""
     row = await tx.fetchrow(
         "SELECT FROM sign_in_nonces WHERE nonce = $1 AND browser_hash = $2 AND expires_at > $3",
@@ -194,6 +194,18 @@ async def bearer(database: Database, access_hash: bytes, *, now: datetime) -> Be
         now,
     )
     return None if row is None else Bearer(*row.values())
+
+
+async def ended_among(database: Database, sessions: Sequence[UUID]) -> list[UUID]:
+    """Return which of these sessions have ended, or are not known any more."""
+    rows = await database.fetch(
+        """
+        SELECT asked.id FROM unnest($1::uuid[]) AS asked (id)
+        WHERE NOT EXISTS (SELECT FROM sessions WHERE sessions.id = asked.id AND ended_at IS NULL)
+        """,
+        sessions,
+    )
+    return [row["id"] for row in rows]
 
 
 async def lock_session_of(tx: Tx, refresh_hash: bytes) -> NewSession | None:

@@ -73,6 +73,15 @@ def api() -> None:
 
 
 @commands.command()
+def realtime() -> None:
+    """Serve live updates: Socket.IO, WebSocket and server-sent events."""
+    settings = _configured("realtime")
+    from echain.entry.realtime import serve
+
+    _run(serve(settings))
+
+
+@commands.command()
 def indexer() -> None:
     """Follow the configured chains."""
     settings = _configured("indexer")

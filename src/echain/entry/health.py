@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Final, Literal, TypeAlias
 
+import aiohttp
 import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -52,6 +53,7 @@ class Health(msgspec.Struct, frozen=True, rename="camel"):
     database: PartHealth
     redis: PartHealth
     chains: list[ChainHealth]
+    realtime: PartHealth | None = None
 
 
 class Alive(msgspec.Struct, frozen=True):
@@ -66,17 +68,28 @@ class Ready(msgspec.Struct, frozen=True):
     status: Status
 
 
-async def examine(database: Database, redis: Redis | None, rpcs: Mapping[int, Rpc]) -> Health:
-    """Ask every part at once and return what they say within `PATIENCE_SECONDS`; raises nothing."""
-    (database_health, redis_health), chains = await asyncio.gather(
-        asyncio.gather(_timed(lambda: database.fetchval("SELECT 1")), _redis(redis)),
+async def examine(
+    database: Database, redis: Redis | None, rpcs: Mapping[int, Rpc], *, realtime_url: str | None = None
+) -> Health:
+    """Ask every part at once and return what they say within `PATIENCE_SECONDS`; raises nothing.
+
+    Live updates are asked where a URL of theirs is given.
+    """
+    (database_health, redis_health, realtime_health), chains = await asyncio.gather(
+        asyncio.gather(
+            _timed(lambda: database.fetchval("SELECT 1")),
+            _redis(redis),
+            _realtime(realtime_url),
+        ),
         asyncio.gather(*(_chain(database, chain_id, rpc) for chain_id, rpc in rpcs.items())),
     )
+    parts = [database_health, redis_health, *chains, *([realtime_health] if realtime_health else [])]
     return Health(
-        status=overall([database_health.status, redis_health.status, *(chain.status for chain in chains)]),
+        status=overall([part.status for part in parts]),
         database=database_health,
         redis=redis_health,
         chains=chains,
+        realtime=realtime_health,
     )
 
 
@@ -100,6 +113,17 @@ async def _redis(redis: Redis | None) -> PartHealth:
         return PartHealth(status="down", reason="ECHAIN_REDIS_URL is not set; each process caches for itself")
     ping: Callable[[], Awaitable[object]] = partial(redis.execute_command, "PING")
     return await _timed(ping)
+
+
+async def _realtime(url: str | None) -> PartHealth | None:
+    if url is None:
+        return None
+
+    async def ready() -> None:
+        async with aiohttp.ClientSession() as http, http.get(f"{url}/health/ready") as answer:
+            answer.raise_for_status()
+
+    return await _timed(ready)
 
 
 async def _chain(database: Database, chain_id: int, rpc: Rpc) -> ChainHealth:
@@ -137,17 +161,19 @@ async def _within(ask: Callable[[], Awaitable[object]]) -> tuple[object, str | N
         return None, f"no answer within {PATIENCE_SECONDS} s"
     except EchainError as error:
         return None, error.message
-    except (RedisError, OSError) as error:
+    except (RedisError, OSError, aiohttp.ClientError) as error:
         # Addresses and errno stay in the log of whoever asks the part itself; this is read by strangers.
         return None, f"unreachable ({type(error).__name__})"
 
 
-def endpoints(database: Database, redis: Redis | None, rpcs: Mapping[int, Rpc]) -> list[Endpoint]:
+def endpoints(
+    database: Database, redis: Redis | None, rpcs: Mapping[int, Rpc], *, realtime_url: str | None = None
+) -> list[Endpoint]:
     """Return the health routes: the whole for people, alive and ready for whoever runs the process."""
 
     @get("/api/health", summary="How every part is", tag="system", answer=Health)
     async def health(_: Call[Nothing, Nothing, Nothing]) -> Health:
-        return await examine(database, redis, rpcs)
+        return await examine(database, redis, rpcs, realtime_url=realtime_url)
 
     @get("/health/live", summary="Whether the process answers", tag="system", answer=Alive)
     async def live(_: Call[Nothing, Nothing, Nothing]) -> Alive:

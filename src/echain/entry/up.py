@@ -26,7 +26,7 @@ from echain.infra.embedded import child
 from echain.infra.migrate import migrate
 from echain.kernel.errors import EchainError, Kind
 
-ROLES: Final = ("api", "indexer", "worker")
+ROLES: Final = ("api", "indexer", "worker", "realtime")
 
 _WATCH_SECONDS: Final = 0.1
 _FIRST_PAUSE_SECONDS: Final = 0.25
@@ -39,26 +39,27 @@ _log = structlog.get_logger(__name__)
 
 
 class AddressTaken(EchainError):
-    """Another program listens on the API's address; stop it or set another ECHAIN_PORT."""
+    """Another program listens where the API or live updates should; stop it or set another port."""
 
     kind = Kind.CONFLICT
     code = "up.address_taken"
 
 
 class NotReady(EchainError):
-    """The API did not become ready; the log says why."""
+    """The API or live updates did not become ready; the log says why."""
 
     kind = Kind.UNAVAILABLE
     code = "up.not_ready"
 
 
 class Platform(msgspec.Struct, frozen=True):
-    """A running installation: where its API is, and its configuration with every address filled in.
+    """A running installation: where its API and its live updates are, and its configuration, all filled in.
 
     ``deployments`` has the contracts that stand on a devnet, with the transactions that this start sent.
     """
 
     base_url: str
+    realtime_url: str
     config: Config
     deployments: Mapping[int, Deployment]
 
@@ -126,16 +127,17 @@ class Role:
 async def running(config: Config, *, logs: Path | None = None) -> AsyncGenerator[Platform, None]:
     """Run the whole platform while the block lasts: embedded parts, schema, contracts, roles.
 
-    Yields once the API is ready. The roles write to standard error, or to files below ``logs``.
+    Yields once API and live updates are ready. The roles write to standard error, or to files below ``logs``.
 
     Raises:
         HomeInUse: another process runs from this home.
-        AddressTaken: the API's port is not free.
+        AddressTaken: the API's port, or that of live updates, is not free.
         PartFailed: an embedded part did not start.
-        NotReady: the API did not become ready within a minute.
+        NotReady: they did not become ready within a minute.
     """
     with exclusive(config.home):
-        _require_free(config.host, config.port)
+        _require_free(config.host, config.port, "ECHAIN_PORT")
+        _require_free(config.host, config.realtime_port, "ECHAIN_REALTIME_PORT")
         parts = Parts(config)
         config = parts.start()
         try:
@@ -146,8 +148,11 @@ async def running(config: Config, *, logs: Path | None = None) -> AsyncGenerator
             async with _supervised(parts, roles):
                 # While the roles start; they wait for contracts that do not stand yet.
                 deployed = await _deployed(config)
-                await _until_ready(_base_url(config))
-                yield Platform(base_url=_base_url(config), config=config, deployments=deployed)
+                base_url = _url(config, config.port)
+                realtime_url = _url(config, config.realtime_port)
+                await _until_ready(base_url)
+                await _until_ready(realtime_url)
+                yield Platform(base_url, realtime_url, config, deployed)
         finally:
             parts.stop()
 
@@ -177,6 +182,7 @@ async def _serve(config: Config, stop: asyncio.Event, began: float) -> None:
             seconds=round(time.monotonic() - began, 2),
             api=platform.base_url,
             docs=f"{platform.base_url}/docs",
+            live=platform.realtime_url,
             chain=chain.chain_id,
             rpc=chain.rpc_urls[0] if platform.config.devnet else "external",
         )
@@ -230,12 +236,12 @@ def _metrics_port(config: Config, role: str) -> dict[str, str]:
     return {"ECHAIN_METRICS_PORT": str(config.metrics_port + ROLES.index(role))}
 
 
-def _base_url(config: Config) -> str:
+def _url(config: Config, port: int) -> str:
     host = "127.0.0.1" if config.host in ("0.0.0.0", "::") else config.host  # noqa: S104 - compared, not bound
-    return f"http://{f'[{host}]' if ':' in host else host}:{config.port}"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _require_free(host: str, port: int) -> None:
+def _require_free(host: str, port: int, variable: str) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -243,7 +249,7 @@ def _require_free(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise AddressTaken(
-                f"{host}:{port} cannot be listened on ({error.strerror}); set ECHAIN_PORT"
+                f"{host}:{port} cannot be listened on ({error.strerror}); set {variable}"
             ) from error
 
 

@@ -89,6 +89,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     home: Path
     host: str
     port: int
+    realtime_port: int
+    realtime_url: str
+    realtime_connections: int
+    realtime_per_address: int
+    origins: tuple[str, ...]
     public_url: str
     database_url: str | None
     database_connections: int
@@ -174,6 +179,8 @@ def load(environment: Mapping[str, str], *, facts: Facts | None = None) -> Confi
         single["devnet"] = embedded
     single["home"] = single["home"].absolute()
     single["public_url"] = single["public_url"] or f"http://{single['host']}:{single['port']}"
+    single["realtime_port"] = single["realtime_port"] or single["port"] + 1
+    single["realtime_url"] = single["realtime_url"] or f"http://{single['host']}:{single['realtime_port']}"
     known = [(facts and facts(one, single["devnet"])) or ChainFacts(name=f"Chain {one}") for one in chain_ids]
     return Config(
         **single,

@@ -82,6 +82,13 @@ def _public_url(text: str) -> str:
     return str(_url("http", "https")(text)).rstrip("/")
 
 
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(_public_url(part.strip()) for part in text.split(","))
+    if any(urlsplit(origin).path for origin in origins):
+        raise ValueError("must be origins like https://tickets.example, without a path")
+    return origins
+
+
 def _boolean(text: str) -> bool:
     if text.lower() not in ("true", "false", "1", "0"):
         raise ValueError("must be true or false")
@@ -144,6 +151,35 @@ VARIABLES: Final = (
     Variable("ECHAIN_HOME", "home", _path, Path(".echain"), "where embedded parts and own keys live"),
     Variable("ECHAIN_HOST", "host", _text, "127.0.0.1", "address that the API listens on"),
     Variable("ECHAIN_PORT", "port", _integer(1, 65_535), 8000, "port that the API listens on"),
+    Variable(
+        "ECHAIN_REALTIME_PORT",
+        "realtime_port",
+        _integer(1, 65_535),
+        None,
+        "port of live updates; one more than the API's without it",
+    ),
+    Variable("ECHAIN_REALTIME_URL", "realtime_url", _public_url, None, "how others reach live updates"),
+    Variable(
+        "ECHAIN_REALTIME_CONNECTIONS",
+        "realtime_connections",
+        _integer(1, 1_000_000),
+        20_000,
+        "most connections of one realtime process",
+    ),
+    Variable(
+        "ECHAIN_REALTIME_PER_ADDRESS",
+        "realtime_per_address",
+        _integer(1, 1_000_000),
+        512,
+        "most live connections from one address; this machine's own are not counted",
+    ),
+    Variable(
+        "ECHAIN_ORIGINS",
+        "origins",
+        _origins,
+        (),
+        "web origins, with commas, whose pages may open live connections beside the API's own",
+    ),
     Variable("ECHAIN_PUBLIC_URL", "public_url", _public_url, None, "how others reach the API"),
     Variable(
         "ECHAIN_DATABASE_URL",

@@ -1,0 +1,61 @@
+"""How many connections there are, in all and from each address."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from ipaddress import IPv6Address, ip_address
+
+from echain.edge.live.access import Limits
+
+_SITE_BITS = 64
+"""An IPv6 user has a whole network of so many bits, so that counts as one address."""
+
+
+class Places:
+    """Takes in as many connections as may be; give back what was taken."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._taken = 0
+        self._by_address: dict[str, int] = {}
+
+    @property
+    def taken(self) -> int:
+        return self._taken
+
+    def take(self, address: str) -> HTTPStatus | None:
+        """Take a place for a connection from ``address``; return why there is none."""
+        if self._taken >= self._limits.connections:
+            return HTTPStatus.SERVICE_UNAVAILABLE
+        site = self._site(address)
+        if site:
+            count = self._by_address.get(site, 0)
+            if count >= self._limits.per_address:
+                return HTTPStatus.TOO_MANY_REQUESTS
+            self._by_address[site] = count + 1
+        self._taken += 1
+        return None
+
+    def give(self, address: str) -> None:
+        """Give back the place of a connection from ``address``; an empty one has none."""
+        if not address:
+            return
+        self._taken -= 1
+        site = self._site(address)
+        count = self._by_address.pop(site, 1) - 1
+        if site and count > 0:
+            self._by_address[site] = count
+
+    def _site(self, address: str) -> str:
+        """Return what is counted as one, empty for what is not."""
+        try:
+            ip = ip_address(address.split("%", 1)[0])
+        except ValueError:
+            return address
+        if isinstance(ip, IPv6Address):
+            ip = ip.ipv4_mapped or ip
+        if ip.is_loopback and not self._limits.count_loopback:
+            return ""
+        if isinstance(ip, IPv6Address):
+            return str(int(ip) >> (128 - _SITE_BITS))
+        return str(ip)

@@ -1,0 +1,225 @@
+"""The `realtime` role: brings messages to clients over Socket.IO, WebSocket and server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import resource
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Final
+
+import structlog
+
+from echain.accounts import live as accounts_live
+from echain.edge.live.access import (
+    ChannelPrivate,
+    ChannelUnknown,
+    Grant,
+    Identity,
+    Limits,
+    Origins,
+    Policy,
+    Timing,
+)
+from echain.edge.live.desk import Desk
+from echain.edge.live.hub import Hub
+from echain.edge.live.past import Past
+from echain.edge.live.recent import Recent
+from echain.edge.live.server import BACKLOG, Server
+from echain.edge.live.verbs import Verb, Verbs
+from echain.entry.connections import Services, expose, services
+from echain.entry.stopping import until_stopped
+from echain.events import live as events_live
+from echain.infra.config import Config
+from echain.infra.database import Database, DatabaseUnavailable
+from echain.infra.feed import Feed, MessagesGone
+from echain.kernel.errors import EchainError, Kind
+from echain.kernel.messages import TYPES
+from echain.kernel.time import utc_now
+
+JOINS: Final[Mapping[str, Verb]] = {
+    "join-event": Verb("event:", ("eventId", "event_id", "id")),
+    "leave-event": Verb("event:", ("eventId", "event_id", "id"), leaves=True),
+    "subscribe:event": Verb("event:", ("eventId", "event_id", "id")),
+    "unsubscribe:event": Verb("event:", ("eventId", "event_id", "id"), leaves=True),
+    "join-user": Verb("user:", ("address", "userId", "user_id", "id")),
+    "leave-user": Verb("user:", ("address", "userId", "user_id", "id"), leaves=True),
+}
+"""Names by which clients of the existing platform join and leave."""
+
+_PREFILLED: Final = 10_000
+"""Messages read at the start, so that those whose process was killed find what they missed in memory."""
+
+_FILES_ASIDE: Final = 256
+_FEW_FILES: Final = 10_000
+_RETRY_SECONDS: Final = 0.5
+
+_log = structlog.get_logger(__name__)
+
+
+class CannotListen(EchainError):
+    """The address cannot be listened on; set another ECHAIN_HOST or ECHAIN_REALTIME_PORT."""
+
+    kind = Kind.CONFLICT
+    code = "realtime.cannot_listen"
+
+
+async def serve(config: Config) -> None:
+    """Serve until SIGINT or SIGTERM, then ask all clients to come back later, within some two seconds.
+
+    Starts also while the database is away; clients wait then, and `/health/ready` says 503.
+
+    Raises:
+        CannotListen: the address is taken or not ours.
+    """
+    listening = _listen(config.host, config.realtime_port)
+    limits = _limits(config, files=_raise_files())
+    async with AsyncExitStack() as stack:
+        parts = await services(config, stack, name="echain realtime")
+        await expose(config, parts, stack)
+        feed = Feed(parts.database, parts.redis)
+        sessions = accounts_live.LiveSessions(parts.database, utc_now)
+        hub = Hub(Recent(), names_of)
+        desk = Desk(
+            hub,
+            Past(hub, feed),
+            policy=policy_of(parts.database),
+            identify=sessions.identify,
+            clock=utc_now,
+            metrics=parts.metrics,
+            limits=limits,
+            timing=Timing(),
+        )
+        stack.push_async_callback(desk.close)
+        server = server_of(config, desk)
+        _measure(parts, desk)
+        await server.listen(listening)
+        # What exists by now lives as long as the process: collections need not look at it again.
+        gc.freeze()
+        _log.info("realtime.listening", host=config.host, port=config.realtime_port)
+        assert config.database_url is not None, "services has checked it"
+        await until_stopped(
+            desk.wheel.run(),
+            feeding(feed, desk),
+            sessions.follow(config.database_url, connected=desk.known_sessions, ended=desk.revoke),
+        )
+        await server.close()
+
+
+def server_of(config: Config, desk: Desk) -> Server:
+    """Return the listener of this installation."""
+    return Server(
+        desk,
+        Verbs(JOINS),
+        Origins([config.public_url, *config.origins]),
+        cookie=accounts_live.token_cookie(https=config.public_url.startswith("https:")),
+        ready=lambda: desk.hub.started,
+    )
+
+
+def names_of(kind: str) -> Sequence[str]:
+    """Return the names under which Socket.IO clients hear a type of message: its own, then its aliases."""
+    known = TYPES.get(kind)
+    return (kind,) if known is None else (kind, *known.aliases)
+
+
+def policy_of(database: Database) -> Policy:
+    """Return who may join which channel."""
+    events = events_live.EventChannels(database)
+
+    async def policy(name: str, identity: Identity | None) -> Grant:
+        kind, _, rest = name.partition(":")
+        match kind:
+            case "event":
+                return await events.grant(rest)
+            case "market" if not rest:
+                return Grant("market", private=False)
+            case "user" | "organizer":
+                return accounts_live.owned_channel(f"{kind}:", rest, identity)
+            case "platform" if not rest:
+                raise ChannelPrivate("This channel is for administrators, of whom there are none yet.")
+            case _:
+                raise ChannelUnknown
+
+    return policy
+
+
+async def feeding(feed: Feed, desk: Desk) -> None:
+    """Give every message of the feed to the hub, until cancelled.
+
+    Begins some messages before the newest. When what comes next is kept no more, everybody is told to read
+    the state anew, and it goes on with the newest.
+    """
+    hub = desk.hub
+    while True:
+        try:
+            tip = await feed.tip()
+            start = max(tip - _PREFILLED, await feed.oldest() - 1, 0)
+        except DatabaseUnavailable:
+            await asyncio.sleep(_RETRY_SECONDS)
+            continue
+        hub.begin(start)
+        desk.start_over()
+        if tip == start:
+            hub.start()
+        try:
+            async for batch in feed.batches(after=start):
+                hub.speak(batch)
+                if not hub.started and hub.position >= tip:
+                    hub.start()
+        except MessagesGone as error:
+            _log.warning("realtime.messages_gone", **error.details)
+
+
+def _limits(config: Config, *, files: int) -> Limits:
+    return Limits(
+        connections=min(config.realtime_connections, max(1, files - _FILES_ASIDE)),
+        per_address=config.realtime_per_address,
+    )
+
+
+def _raise_files() -> int:
+    """Allow this process as many open files as the system lets it, and return how many that are."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or soft < hard:
+        wanted = 1 << 20 if hard == resource.RLIM_INFINITY else hard
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    if soft < _FEW_FILES:
+        _log.warning(
+            "realtime.few_files",
+            limit=soft,
+            meaning=f"at most {soft - _FILES_ASIDE} connections; raise `ulimit -n` or LimitNOFILE",
+        )
+    return soft
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise CannotListen(
+            f"{host}:{port} cannot be listened on ({error.strerror}); set ECHAIN_REALTIME_PORT"
+        ) from error
+
+
+def _measure(parts: Services, desk: Desk) -> None:
+    """Have gauges set when they are asked for, so that deliveries count nothing."""
+    metrics = parts.metrics
+    connections = metrics.gauge("echain_live_connections", "connections of clients, sessions that poll too")
+    channels = metrics.gauge("echain_live_channels", "channels that somebody hears")
+    deliveries = metrics.gauge("echain_live_deliveries", "messages given to clients since the start")
+    position = metrics.gauge("echain_live_position", "id of the last message given to clients")
+    queries = metrics.gauge("echain_live_history_queries", "questions to the database for old messages")
+
+    async def refresh() -> None:
+        connections.set(desk.places.taken)
+        channels.set(desk.hub.channels)
+        deliveries.set(desk.hub.deliveries)
+        position.set(desk.hub.position)
+        queries.set(desk.past.queries)
+
+    metrics.on_scrape(refresh)
