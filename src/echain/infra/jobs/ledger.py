@@ -296,7 +296,7 @@ async def sweep(database: Database, *, kept: timedelta = KEPT) -> int:
 def _envelope(payload: bytes | None) -> Envelope:
     try:
         return msgspec.json.decode(payload or b"", type=Envelope)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except Exception:  # noqa: BLE001 - it is shown as it is; that it cannot be read is why it lies here
         return Envelope("?", msgspec.Raw(payload or b""))
 
 

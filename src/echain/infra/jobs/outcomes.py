@@ -101,7 +101,7 @@ def _failed(run: Run[Any], error: Exception) -> Outcome:
     if run.effective:
         _log.error("jobs.failed_after_effect", exc_info=error)
         return Settled(run.job_id)
-    if isinstance(error, DatabaseUnavailable):
+    if isinstance(error, DatabaseUnavailable) and not run.froze:
         _log.warning("jobs.database_away", reason=error.message)
         return Again(run.job_id, _AWAY, _fault(error), run.key, counted=False)
     if isinstance(error, GiveUp):

@@ -11,7 +11,7 @@ from echain.infra.database import Database, Tx
 from echain.infra.jobs.kinds import AlreadyDone, JobKind, P
 from echain.infra.jobs.statements import EFFECT
 
-FROZEN_MILLISECONDS: Final = "60000"
+FROZEN_SECONDS: Final = 60.0
 """So long may an effect's transaction stand still before PostgreSQL ends it."""
 
 _PROGRESS_SECONDS: Final = 0.25
@@ -47,6 +47,7 @@ class Run(Generic[P]):
         self.database = database
         self.in_effect = False
         self.effective = False
+        self.effect_at = 0.0
         self._progress_at = 0.0
 
     @asynccontextmanager
@@ -64,13 +65,19 @@ class Run(Generic[P]):
             raise RuntimeError(f"{self.kind.name} opens a second effect; a job has one")
         async with self.database.transaction() as tx:
             self.in_effect = True
+            self.effect_at = time.monotonic()
             try:
-                if await tx.fetchval(EFFECT, self.job_id, FROZEN_MILLISECONDS) is None:
+                if await tx.fetchval(EFFECT, self.job_id, str(int(FROZEN_SECONDS * 1000))) is None:
                     raise AlreadyDone
                 yield tx
             finally:
                 self.in_effect = False
         self.effective = True
+
+    @property
+    def froze(self) -> bool:
+        """Whether the effect took so long that PostgreSQL may have ended it for standing still."""
+        return self.effect_at > 0 and time.monotonic() - self.effect_at >= FROZEN_SECONDS
 
     async def progress(self, done: int, total: int) -> None:
         """Tell how far the job is, for those who ask by its id; written at most four times a second."""
