@@ -21,6 +21,7 @@ from echain.entry.jobs import handlers_of, schedules_of
 from echain.entry.relays import relays
 from echain.entry.stopping import until_stopped
 from echain.entry.warming import warm_transactions
+from echain.entry.webhooks import webhook_handlers
 from echain.infra.config import Config
 from echain.infra.jobs import Workers
 from echain.kernel.money import Wei
@@ -46,7 +47,7 @@ async def work(config: Config) -> None:
         workers = Workers(
             config.database_url,
             parts.database,
-            handlers_of(config, parts),
+            {**handlers_of(config, parts), **webhook_handlers(config, parts, book, stack)},
             parts.metrics,
             schedules=schedules_of(config),
         )

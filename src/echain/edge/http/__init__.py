@@ -2,7 +2,7 @@
 
 from echain.edge.http.answer import Cookie, Raw, Rendered, Reply
 from echain.edge.http.application import Application, application
-from echain.edge.http.body import Disconnected, RawBody
+from echain.edge.http.body import Disconnected, RawBody, check_depth
 from echain.edge.http.call import Auth, Call, Caller, Nothing
 from echain.edge.http.endpoint import Endpoint, delete, get, post, put
 from echain.edge.http.errors import Forbidden, Unauthenticated
@@ -32,6 +32,7 @@ __all__ = [
     "Unauthenticated",
     "WeiText",
     "application",
+    "check_depth",
     "delete",
     "get",
     "post",

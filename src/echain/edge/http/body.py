@@ -149,8 +149,7 @@ class Body:
             raise WrongMediaType
         if b"content-encoding" in headers:
             raise WrongMediaType
-        if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
-            _check_depth(body)
+        check_depth(body)
         try:
             decoded = self._decoder.decode(body)
         except msgspec.ValidationError as error:
@@ -192,7 +191,14 @@ def _malformed(error: Exception) -> Malformed:
     return Malformed(f"The body is not JSON: {str(error).removeprefix('JSON is malformed: ')}.")
 
 
-def _check_depth(body: bytes) -> None:
+def check_depth(body: bytes) -> None:
+    """Refuse JSON that a decoder may go too deep into: it recurses, and a stack ends.
+
+    Raises:
+        Malformed: nested deeper than 32 levels.
+    """
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return
     depth = 0
     for byte in _STRINGS.sub(b"", body):
         if byte in b"[{":
