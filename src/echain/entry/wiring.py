@@ -24,6 +24,7 @@ from echain.entry.addressbook import AddressBook
 from echain.entry.connections import Services
 from echain.entry.deployment import platform_key
 from echain.entry.relays import relays
+from echain.entry.webhooks import webhook_endpoints
 from echain.events import rest as events_rest
 from echain.events.intents import ChainAccess, Intents
 from echain.infra.config import Config, ConfigError
@@ -77,6 +78,7 @@ def endpoints_of(
             parts.database, intents, code_key=_code_key(config), relays=_relays(config)
         ),
         *insights_rest.endpoints(parts.database, parts.rpcs, known),
+        *webhook_endpoints(config, parts),
         *chain_rest.endpoints(parts.database, parts.rpcs, fees),
         *health.endpoints(parts.database, parts.redis, parts.rpcs),
     ]
