@@ -7,9 +7,10 @@ parent that is not ours, never a lower height; its replacement is read before an
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import aclosing, contextmanager
 from typing import Final
 
 import msgspec
@@ -19,20 +20,20 @@ from echain.chain import store
 from echain.chain.headers import ChainMoved, linked
 from echain.chain.heads import Heads
 from echain.chain.ingest import Forked, GapBefore, Outcome, Prepared, Projection, ingest, register
+from echain.chain.leader import lead, limit
 from echain.chain.logs import LogSource
 from echain.chain.ranges import NEAR, Ranges
 from echain.chain.rpc import Rpc
 from echain.chain.span import Span
 from echain.chain.store import Cursor
 from echain.chain.types import Block, Contract, Projector, Segment
-from echain.infra.database import Connection, Database
+from echain.infra.database import Database
 from echain.kernel.errors import EchainError, Kind
 from echain.kernel.evm import Address
 from echain.kernel.time import Clock, utc_now
 
-_STANDBY_SECONDS: Final = 0.5
-_SHORTEST_WAIT_SECONDS: Final = 0.1
-_LONGEST_WAIT_SECONDS: Final = 5.0
+_SHORTEST_PAUSE_SECONDS: Final = 0.1
+_LONGEST_PAUSE_SECONDS: Final = 5.0
 
 _log = structlog.get_logger(__name__)
 
@@ -107,20 +108,13 @@ class Follower:
         self._kinds: dict[Address, str] = {}
         self._ranges = Ranges(rpc, self._source, self._projection, Span(chain.max_log_span), clock)
         self._cursor = Cursor(chain.chain_id, chain.from_block, chain.from_block - 1, None, -1)
+        self._pause_seconds = _SHORTEST_PAUSE_SECONDS
 
     async def run(self) -> None:
         """Follow until cancelled, as the chain's only leader; whatever fails is tried again, ever slower."""
-        wait = _SHORTEST_WAIT_SECONDS
         while True:
             try:
-                async with self._leadership() as connection:
-                    _log.info("following", chain_id=self._chain.chain_id)
-                    async with aclosing(self._heads()) as heads:
-                        async for head in heads:
-                            if connection.is_closed():
-                                break
-                            await self.reach(head)
-                            wait = _SHORTEST_WAIT_SECONDS
+                await lead(self._database, self._chain.chain_id, self._follow)
             except EchainError as error:
                 _log.warning(
                     "following stopped for a moment",
@@ -128,8 +122,15 @@ class Follower:
                     code=error.code,
                     reason=str(error),
                 )
-            await asyncio.sleep(wait)
-            wait = min(_LONGEST_WAIT_SECONDS, wait * 2)
+            await asyncio.sleep(self._pause_seconds)
+            self._pause_seconds = min(_LONGEST_PAUSE_SECONDS, self._pause_seconds * 2)
+
+    async def _follow(self) -> None:
+        await self.start()
+        async with aclosing(self._heads()) as heads:
+            async for head in heads:
+                await self.reach(head)
+                self._pause_seconds = _SHORTEST_PAUSE_SECONDS
 
     async def catch_up(self) -> int:
         """Bring the projections to the node's present head once, and return its height.
@@ -181,23 +182,6 @@ class Follower:
                 if self._cursor.block_hash == head.hash:
                     return
 
-    @asynccontextmanager
-    async def _leadership(self) -> AsyncGenerator[Connection]:
-        """Hold the chain's advisory lock on a connection of its own; wait for it as a standby.
-
-        It only spares work: two leaders would take turns by the cursor's row and double nothing.
-        """
-        key = f"follow:{self._chain.chain_id}"
-        async with self._database.connection() as connection:
-            while not await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", key):
-                await asyncio.sleep(_STANDBY_SECONDS)
-            try:
-                await self.start()
-                yield connection
-            finally:
-                if not connection.is_closed():
-                    await connection.execute("SELECT pg_advisory_unlock(hashtextextended($1, 0))", key)
-
     def _heads(self) -> AsyncGenerator[Block]:
         chain = self._chain
         return Heads(self._rpc, ws_url=chain.ws_url, block_seconds=chain.block_seconds).newest()
@@ -244,6 +228,8 @@ class Follower:
     ) -> None:
         now = self._clock()
         async with self._database.transaction() as tx:
+            # What was prepared is history: it is read again where a crash takes it.
+            await limit(tx, durable=prepared is None)
             outcome = await ingest(
                 tx, self._chain.chain_id, segment, self._projection, now=now, prepared=prepared
             )
@@ -313,13 +299,31 @@ class Follower:
         async with self._database.connection() as connection:
             await store.note_head(connection, self._chain.chain_id, head.number)
         final = self._final(head)
-        async with aclosing(self._ranges.upto(head.number, final)) as ranges:
-            while self._cursor.block_number < head.number:
-                read = await ranges.take(self._cursor.block_number + 1, self._kinds)
-                if read is None:
-                    continue
-                await self._commit(read.segment, read.kinds, read.prepared)
-                logs += len(read.segment.logs)
-                if self._on_progress is not None:
-                    seconds = time.monotonic() - began
-                    self._on_progress(Progress(start, self._cursor.block_number, head.number, logs, seconds))
+        with _uncollected():
+            async with aclosing(self._ranges.upto(head.number, final)) as ranges:
+                while self._cursor.block_number < head.number:
+                    read = await ranges.take(self._cursor.block_number + 1, self._kinds)
+                    if read is None:
+                        continue
+                    await self._commit(read.segment, read.kinds, read.prepared)
+                    logs += len(read.segment.logs)
+                    if self._on_progress is not None:
+                        seconds = time.monotonic() - began
+                        self._on_progress(
+                            Progress(start, self._cursor.block_number, head.number, logs, seconds)
+                        )
+
+
+@contextmanager
+def _uncollected() -> Generator[None]:
+    """Pause the search for cyclic garbage: ranges make many objects and no cycles.
+
+    Otherwise a fifth of a backfill's time goes into looking through them again and again.
+    """
+    paused = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if paused:
+            gc.enable()

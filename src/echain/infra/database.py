@@ -38,6 +38,9 @@ _LOST: Final = (
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
+    # The session was silent for longer than whoever opened it promised.
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.IdleSessionTimeoutError,
     # What is raised on a connection that heard the server's farewell, but not yet the end of its socket.
     asyncpg.InternalClientError,
 )
@@ -124,6 +127,22 @@ class Database:
         """
         async with self.connection() as connection, connection.transaction():
             yield connection
+
+    @asynccontextmanager
+    async def session(self) -> AsyncGenerator[Connection, None]:
+        """Open a connection beside the pool, for session locks and temporary tables; it ends with the block.
+
+        Raises:
+            DatabaseUnavailable: the server is gone or refuses.
+        """
+        connection = await connect(self._url, name=self._name)
+        try:
+            yield connection
+        except (*_LOST, *_BROKEN) as error:
+            raise _translated(error, connection) from error
+        finally:
+            # Not closed politely: a server that hangs would be waited for, and there is nothing to say.
+            connection.terminate()
 
     async def fetch(self, query: str, *args: object) -> list[Row]:
         """Return all rows of one statement on its own connection."""
