@@ -156,9 +156,15 @@ class Registered(_Data, frozen=True, kw_only=True):
 
 
 class Notification(_Data, frozen=True, kw_only=True):
+    """``id`` is the notification's in the API; without one, ``about`` names what another part tells."""
+
     title: str
     text: str
     kind: str
+    id: Annotated[str, msgspec.Meta(pattern=_UUID)] | msgspec.UnsetType = msgspec.UNSET
+    event_id: EventId | msgspec.UnsetType = msgspec.UNSET
+    about: str | msgspec.UnsetType = msgspec.UNSET
+    device: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Reverted(_Data, frozen=True, kw_only=True):
