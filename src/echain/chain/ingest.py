@@ -7,11 +7,9 @@ The step is idempotent: what is stored already changes nothing, whoever brings i
 from __future__ import annotations
 
 import asyncio
-import gc
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final
@@ -35,8 +33,6 @@ NOBODY: Final = 1 << 62
 """A `Change.told_from` above every block."""
 
 _PRUNE_EVERY: Final = 256
-_REBUILD_LOGS: Final = 5_000
-_MANY_LOGS: Final = 1_000
 
 _log = structlog.get_logger(__name__)
 
@@ -174,12 +170,11 @@ async def prepare(
     """
     logs = segment.logs
     believed = {address: kinds[address] for address in {log.address for log in logs} if address in kinds}
-    with _uncollected(len(logs)):
-        created = projection.created(logs, believed)
-        known = {**believed, **{contract.address: contract.kind for contract in created}}
-        if len(known) < len({log.address for log in logs}):
-            logs = [log for log in logs if log.address in known]
-        facts = projection.facts(logs, known)
+    created = projection.created(logs, believed)
+    known = {**believed, **{contract.address: contract.kind for contract in created}}
+    if len(known) < len({log.address for log in logs}):
+        logs = [log for log in logs if log.address in known]
+    facts = projection.facts(logs, known)
     await asyncio.sleep(0)
     filled = {log.block_number for log in logs}
     oldest_told = to_unix(now - TOLD)
@@ -189,15 +184,15 @@ async def prepare(
         {block.number: from_unix(block.timestamp) for block in segment.blocks if block.number in filled},
         next((block.number for block in segment.blocks if block.timestamp >= oldest_told), NOBODY),
     )
-    steps = await _folded(change, projection) if logs else []
+    steps = await folded(change, projection) if logs else []
     return Prepared(believed, created, filled, store.encoded_logs(chain_id, logs), steps)
 
 
-async def _folded(change: Change, projection: Projection) -> list[Step]:
+async def folded(change: Change, projection: Projection) -> list[Step]:
+    """Return what a change does to each slice, in the order in which it is to be written."""
     steps: list[Step] = []
     for projector in projection.projectors:
-        with _uncollected(len(change.times)):
-            step = projector.fold(change)
+        step = projector.fold(change)
         if step is not None:
             steps.append(step)
         await asyncio.sleep(0)
@@ -240,22 +235,6 @@ async def ingest(
 def _cut(segment: Segment, blocks: Sequence[Block]) -> Segment:
     first = bisect_left(segment.logs, blocks[0].number, key=lambda log: log.block_number)
     return Segment(blocks, segment.logs[first:], segment.finalized)
-
-
-@contextmanager
-def _uncollected(logs: int) -> Generator[None]:
-    """Pause the search for cyclic garbage while many logs are folded: they make objects, and no cycles.
-
-    Otherwise a fifth of the time goes into looking through them again and again.
-    """
-    paused = logs > _MANY_LOGS and gc.isenabled()
-    if paused:
-        gc.disable()
-    try:
-        yield
-    finally:
-        if paused:
-            gc.enable()
 
 
 def verify(segment: Segment) -> None:
@@ -374,22 +353,3 @@ async def _write(tx: Tx, chain_id: int, prepared: Prepared) -> None:
     messages.sort(key=lambda message: message.block_number or 0)
     await outbox.publish(tx, messages)
     await cache.invalidate(tx, sorted({key for one in told for key in one.stale}))
-
-
-async def rebuild(tx: Tx, chain_id: int, projection: Projection) -> int:
-    """Fold all projections of a chain anew from its stored logs; return how many logs there were.
-
-    Nothing is told and no node is asked. Readers see the old rows until ``tx`` commits, then the new ones.
-    """
-    cursor = await store.read_cursor(tx, chain_id, lock=True)
-    for projector in reversed(projection.projectors):
-        await projector.rewind(tx, chain_id, cursor.from_block - 1)
-    kinds = {contract.address: contract.kind for contract in await store.contracts(tx, chain_id)}
-    after, count = (-1, -1), 0
-    while (stored := await store.read_logs(tx, chain_id, after, _REBUILD_LOGS)).logs:
-        change = Change(chain_id, projection.facts(stored.logs, kinds), stored.times, NOBODY)
-        for step in await _folded(change, projection):
-            await step.write(tx)
-        count += len(stored.logs)
-        after = (stored.logs[-1].block_number, stored.logs[-1].log_index)
-    return count

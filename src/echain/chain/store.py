@@ -122,6 +122,14 @@ async def contracts(connection: Connection, chain_id: int) -> list[Contract]:
     return [Contract(row["address"], row["kind"], row["from_block"]) for row in rows]
 
 
+async def roots(connection: Connection, chain_id: int) -> set[Address]:
+    """Return the contracts of a chain that are followed for good."""
+    rows = await connection.fetch(
+        "SELECT address FROM chain_contracts WHERE chain_id = $1 AND root", chain_id
+    )
+    return {row["address"] for row in rows}
+
+
 async def kinds(tx: Tx, chain_id: int, addresses: Collection[Address]) -> dict[Address, str]:
     """Return the kinds of those addresses that are followed."""
     rows = await tx.fetch(
@@ -254,22 +262,30 @@ async def prune_blocks(tx: Tx, chain_id: int, above: int, upto: int) -> None:
     )
 
 
-async def read_logs(tx: Tx, chain_id: int, after: tuple[int, int], limit: int) -> StoredLogs:
-    """Return the next ``limit`` logs after a (block, log index), in chain order."""
-    rows = await tx.fetch(
+async def count_logs(connection: Connection, chain_id: int) -> int:
+    """Return how many logs of a chain are stored."""
+    return await connection.fetchval("SELECT count(*) FROM chain_logs WHERE chain_id = $1", chain_id)
+
+
+async def read_logs(
+    connection: Connection, chain_id: int, after: tuple[int, int], upto: int, limit: int
+) -> StoredLogs:
+    """Return the next logs after a (block, log index), in chain order, none above block ``upto``."""
+    rows = await connection.fetch(
         """
         SELECT log.block_number, log.log_index, log.tx_hash, log.tx_index, log.address, log.topics, log.data,
                block.hash, block.mined_at
         FROM (
             SELECT * FROM chain_logs
-            WHERE chain_id = $1 AND (block_number, log_index) > ($2, $3)
-            ORDER BY block_number, log_index LIMIT $4
+            WHERE chain_id = $1 AND (block_number, log_index) > ($2, $3) AND block_number <= $4
+            ORDER BY block_number, log_index LIMIT $5
         ) AS log
         JOIN chain_blocks AS block ON block.chain_id = $1 AND block.number = log.block_number
         ORDER BY log.block_number, log.log_index
         """,
         chain_id,
         *after,
+        upto,
         limit,
     )
     logs = [

@@ -93,11 +93,15 @@ def indexer() -> None:
 @commands.command()
 @click.option("--chain", "chain_id", type=int, required=True, help="Id of a configured chain.")
 def rebuild(chain_id: int) -> None:
-    """Fold a chain's projections anew from its stored logs; readers see the old ones until it is done."""
+    """Fold a chain's projections anew from its stored logs, while it is followed and read; then swap them."""
     settings = _configured("rebuild")
     from echain.entry.indexer import rebuild as run
 
-    click.echo(f"{asyncio.run(run(settings, chain_id)):,} logs folded")
+    done = asyncio.run(run(settings, chain_id))
+    click.echo(
+        f"{done.logs:,} logs folded, {done.changed:,} rows were not the same;"
+        f" the indexer waited {done.swap_seconds * 1e3:,.0f} ms"
+    )
 
 
 @commands.command()

@@ -9,13 +9,15 @@ import structlog
 from rich.console import Console
 
 from echain.admission.onchain import AdmissionProjector
-from echain.chain import ingest
 from echain.chain.deploy import Deployment
 from echain.chain.follow import FollowedChain, Follower
+from echain.chain.ingest import Projection
+from echain.chain.rebuild import Rebuilt
+from echain.chain.rebuild import rebuild as fold_anew
 from echain.chain.types import Contract, Projector
 from echain.entry.addressbook import AddressBook
 from echain.entry.connections import Services, expose, services
-from echain.entry.progress import shown
+from echain.entry.progress import folding, shown
 from echain.entry.relaying import relay_of
 from echain.entry.stopping import until_stopped
 from echain.events.onchain import EventProjector
@@ -75,15 +77,17 @@ async def _follow(config: Config, parts: Services, book: AddressBook, chain: Cha
     await follower.run()
 
 
-async def rebuild(config: Config, chain_id: int) -> int:
-    """Fold a chain's projections anew from its stored logs, in one transaction; return how many logs.
+async def rebuild(config: Config, chain_id: int) -> Rebuilt:
+    """Fold a chain's projections anew from its stored logs beside the present ones, and swap them at once.
 
     Raises:
         Invalid: the chain is not configured.
         NotFollowed: nothing of it was ever indexed.
+        RebuildUnderWay: another process rebuilds it.
     """
     async with AsyncExitStack() as stack:
         parts = await services(config, stack, name="echain rebuild")
-        config.chain(chain_id)
-        async with parts.database.transaction() as tx:
-            return await ingest.rebuild(tx, chain_id, ingest.Projection(projectors()))
+        chain = config.chain(chain_id)
+        show = stack.enter_context(folding(chain.name, Console(stderr=True)))
+        async with parts.database.session() as connection:
+            return await fold_anew(connection, chain_id, Projection(projectors()), on_progress=show)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Final
 
 import structlog
@@ -12,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bar
 
 from echain.chain.follow import Progress
+from echain.chain.rebuild import Rebuilding
 
 _EVERY_SECONDS: Final = 5.0
 
@@ -23,20 +25,36 @@ def shown(chain_name: str, console: Console) -> Callable[[Progress], None]:
     return _Bar(chain_name, console) if console.is_terminal else _Lines(chain_name)
 
 
+@contextmanager
+def folding(chain_name: str, console: Console) -> Generator[Callable[[Rebuilding], None]]:
+    """Show how a rebuild goes while the block lasts: logs, logs a second, the time left."""
+    with _columns("logs", console) as bar:
+        task = bar.add_task(f"Folding {chain_name}", speed=0.0)
+
+        def show(progress: Rebuilding) -> None:
+            bar.update(task, completed=progress.logs, total=progress.total, speed=progress.logs_per_second)
+
+        yield show
+
+
+def _columns(unit: str, console: Console) -> Bar:
+    return Bar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit + "  {task.fields[speed]:,.0f} logs/s"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+
 class _Bar:
     """Blocks, logs a second and the time left; it comes with the first range and goes with the last."""
 
     def __init__(self, chain_name: str, console: Console) -> None:
         self._name = chain_name
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("blocks  {task.fields[speed]:,.0f} logs/s"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-        )
+        self._bar = _columns("blocks", console)
         self._task: TaskID | None = None
 
     def __call__(self, progress: Progress) -> None:

@@ -43,6 +43,11 @@ async def invalidate(tx: Tx, keys: Sequence[str]) -> None:
     await tx.execute("SELECT pg_notify('cache', payload) FROM unnest($1::text[]) AS payload", payloads(keys))
 
 
+async def invalidate_everything(tx: Tx) -> None:
+    """Drop every key in every process once ``tx`` commits."""
+    await tx.execute("SELECT pg_notify('cache', $1)", _EVERYTHING)
+
+
 def payloads(keys: Sequence[str]) -> list[str]:
     """Pack keys into as few notifications as hold them; very many become one that says: everything."""
     unique = list(dict.fromkeys(keys))

@@ -10,7 +10,8 @@ from tests.chain.ingest.forknode import ForkNode
 
 from echain.admission.onchain import AdmissionProjector
 from echain.chain.follow import FollowedChain, Follower
-from echain.chain.ingest import Projection, rebuild
+from echain.chain.ingest import Projection
+from echain.chain.rebuild import rebuild
 from echain.chain.rpc import Rpc
 from echain.chain.types import Projector
 from echain.events.onchain import EventProjector
@@ -57,8 +58,8 @@ class Followed:
 
     async def rebuilt(self) -> dict[str, list[str]]:
         """Return the dump after a rebuild from the stored logs."""
-        async with self.database.transaction() as tx:
-            await rebuild(tx, self.node.chain_id, Projection(projectors()))
+        async with self.database.session() as connection:
+            await rebuild(connection, self.node.chain_id, Projection(projectors()))
         return await self.dump()
 
     async def anew(self) -> dict[str, list[str]]:
