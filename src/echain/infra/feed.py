@@ -193,7 +193,7 @@ class Feed:
             try:
                 await pubsub.subscribe(CHANNEL)
                 await self._listen(pubsub)
-            except (RedisError, OSError, TimeoutError, msgspec.DecodeError) as error:
+            except (RedisError, OSError, TimeoutError) as error:
                 heed_cancellation()
                 if not told and not self._listening:
                     _log.warning("feed.redis_gone", reason=str(error) or type(error).__name__)
@@ -224,7 +224,11 @@ class Feed:
             elif message["type"] == "message":
                 payload = message["data"]
                 assert isinstance(payload, bytes), "the client decodes nothing"
-                self._hear(decoded(payload))
+                try:
+                    self._hear(decoded(payload))
+                except msgspec.DecodeError:
+                    # From a relay of another version, as in a rolling update: PostgreSQL says the same.
+                    self._woken.set()
 
     def _hear(self, batch: Batch) -> None:
         if len(self._heard) >= _HEARD_BATCHES:

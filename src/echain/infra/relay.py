@@ -148,6 +148,11 @@ class Relay:
 
         connection.add_termination_listener(wake)
         await connection.add_listener(outbox.CHANNEL, wake)
+        # What is told must not be taken back by a crash of the server: its numbers would be given again.
+        await connection.execute(
+            "SELECT set_config('synchronous_commit', 'on', FALSE)"
+            " WHERE current_setting('synchronous_commit') = 'off'"
+        )
         await messagestore.register(connection, self._handlers)
         # The one before may have died between moving a batch and telling of it.
         self._publisher.jump(await messagestore.tip(connection))
