@@ -101,10 +101,14 @@ def setting_row(variable: Variable) -> tuple[str, str, str]:
     return f"`{variable.name}`", shown, variable.meaning
 
 
-def command_rows(group: click.Group) -> Iterator[tuple[str, str]]:
+def command_rows(group: click.Group, before: str = "echain") -> Iterator[tuple[str, str]]:
     for name, command in sorted(group.commands.items()):
-        options = " ".join(one.opts[0] for one in command.params if isinstance(one, click.Option))
-        yield f"`echain {name}{' ' + options if options else ''}`", command.get_short_help_str(limit=200)
+        words = [
+            one.opts[0] if isinstance(one, click.Option) else (one.metavar or "") for one in command.params
+        ]
+        yield f"`{' '.join((before, name, *words))}`", command.get_short_help_str(limit=200)
+        if isinstance(command, click.Group):
+            yield from command_rows(command, f"{before} {name}")
 
 
 def route_row(endpoint: Endpoint) -> tuple[str, str, str]:

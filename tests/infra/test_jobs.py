@@ -585,6 +585,19 @@ async def is_empty_but(database: Database, number: int) -> bool:
     return len(rows) == number and all(row["status"] != "picked" for row in rows)
 
 
+async def test_the_age_is_that_of_the_job_that_is_due_longest(database: Database) -> None:
+    assert await ledger.oldest_seconds(database) == 0
+    await add(database, QUICK, 1, run_at=utc_now() + timedelta(hours=1))
+    assert await ledger.oldest_seconds(database) == 0
+    (job,) = await add(database, OTHER, 1)
+    await add(database, QUICK, 2)
+    await database.execute("UPDATE jobs.queue SET execute_after = now() - interval '90 s' WHERE id = $1", job)
+    assert 90 <= await ledger.oldest_seconds(database) < 100
+    counts = {one.queue: one for one in await ledger.count(database)}
+    assert 90 <= counts["webhook"].oldest_seconds < 100
+    assert (counts["sync"].waiting, counts["sync"].later) == (1, 1)
+
+
 async def test_two_kinds_of_one_name_are_refused(database: Database, database_url: str) -> None:
     twin = msgspec.structs.replace(QUICK, tries=9)
     with pytest.raises(ValueError, match="share a name"):

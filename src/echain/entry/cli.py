@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,12 @@ import click
 from echain.kernel.errors import EchainError, Kind
 
 if TYPE_CHECKING:
+    from echain.entry.jobdesk import JobDesk
     from echain.infra.config import Config
+
+QUEUES = ("sync", "webhook", "notification", "media", "chain")
+JOB_STATES = ("waiting", "later", "running", "dead")
+"""As `infra.jobs` has them, which is imported when a command needs it; a test compares."""
 
 _EXIT_CODES = {Kind.INVALID: 2, Kind.UNAVAILABLE: 69, Kind.CONFLICT: 73}
 """As sysexits.h has them: usage, service unavailable, cannot create; everything else is 1."""
@@ -113,6 +118,50 @@ def worker() -> None:
     _run(work(settings))
 
 
+@commands.group(invoke_without_command=True)
+@click.pass_context
+def jobs(context: click.Context) -> None:
+    """Show how many background jobs are in which state."""
+    if context.invoked_subcommand is None:
+        _at_jobs(lambda desk: desk.counts())
+
+
+@jobs.command("list")
+@click.option("--queue", type=click.Choice(QUEUES), help="Only of this queue.")
+@click.option("--state", type=click.Choice(JOB_STATES), help="Only in this state.")
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many."
+)
+def list_jobs(queue: str | None, state: str | None, limit: int) -> None:
+    """List jobs that have not ended, the newest first."""
+    _at_jobs(lambda desk: desk.listing(queue=queue, state=state, limit=limit))
+
+
+@jobs.command("show")
+@click.argument("job_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
+def show_job(job_id: int) -> None:
+    """Tell a job's story: its payload, each try, each error; for a week after its end."""
+    _at_jobs(lambda desk: desk.show(job_id))
+
+
+@jobs.command("retry")
+@click.argument("job_id", metavar="[ID]", type=click.IntRange(1, 2**63 - 1), required=False)
+@click.option("--all", "every", is_flag=True, help="All dead letters, or those of a queue.")
+@click.option("--queue", type=click.Choice(QUEUES), help="With --all: only of this queue.")
+def retry_jobs(job_id: int | None, every: bool, queue: str | None) -> None:
+    """Give dead letters all their tries again."""
+    if (job_id is None) != every or (queue is not None and not every):
+        raise click.UsageError("name a job by its ID, or say --all, with or without --queue")
+    _at_jobs(lambda desk: desk.retry(job_id, queue=queue))
+
+
+@jobs.command("drop")
+@click.argument("job_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
+def drop_job(job_id: int) -> None:
+    """Take a dead letter away for good."""
+    _at_jobs(lambda desk: desk.drop(job_id))
+
+
 @commands.command()
 def migrate() -> None:
     """Bring the database's schema up to date."""
@@ -152,6 +201,13 @@ def doctor() -> None:
     from echain.entry.report import examine
 
     sys.exit(0 if asyncio.run(examine(_configured("doctor"))) else 1)
+
+
+def _at_jobs(ask: Callable[[JobDesk], Coroutine[Any, Any, None]]) -> None:
+    settings = _configured("jobs")
+    from echain.entry.jobdesk import at_desk
+
+    asyncio.run(at_desk(settings, ask))
 
 
 def _configured(role: str) -> Config:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final, Literal, TypeAlias
 
 import aiohttp
+import asyncpg
 import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -16,10 +17,14 @@ from redis.exceptions import RedisError
 from echain.chain.rpc import Rpc
 from echain.edge.http import Call, Endpoint, Nothing, Reply, get
 from echain.infra.database import Database
+from echain.infra.jobs.ledger import oldest_seconds
 from echain.kernel.errors import EchainError
 
 PATIENCE_SECONDS: Final = 0.7
 """A part that has not answered by then is down; all are asked at the same time."""
+
+JOB_AGE_SECONDS: Final = 60.0
+"""Jobs that are due for longer say that workers are too few, or none."""
 
 LAG_BLOCKS: Final = 3
 """An indexer that is further behind its chain is reported as degraded."""
@@ -46,6 +51,14 @@ class ChainHealth(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tru
     reason: str | None = None
 
 
+class JobsHealth(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The background jobs: for how long the longest waiting one has been due."""
+
+    status: Status
+    oldest_seconds: float | None = None
+    reason: str | None = None
+
+
 class Health(msgspec.Struct, frozen=True, rename="camel"):
     """``ok`` when every part is, ``down`` when none works, else ``degraded``."""
 
@@ -53,6 +66,7 @@ class Health(msgspec.Struct, frozen=True, rename="camel"):
     database: PartHealth
     redis: PartHealth
     chains: list[ChainHealth]
+    jobs: JobsHealth
     realtime: PartHealth | None = None
 
 
@@ -75,20 +89,22 @@ async def examine(
 
     Live updates are asked where a URL of theirs is given.
     """
-    (database_health, redis_health, realtime_health), chains = await asyncio.gather(
+    (database_health, redis_health, realtime_health, jobs), chains = await asyncio.gather(
         asyncio.gather(
             _timed(lambda: database.fetchval("SELECT 1")),
             _redis(redis),
             _realtime(realtime_url),
+            _jobs(database),
         ),
         asyncio.gather(*(_chain(database, chain_id, rpc) for chain_id, rpc in rpcs.items())),
     )
-    parts = [database_health, redis_health, *chains, *([realtime_health] if realtime_health else [])]
+    parts = [database_health, redis_health, jobs, *chains, *([realtime_health] if realtime_health else [])]
     return Health(
         status=overall([part.status for part in parts]),
         database=database_health,
         redis=redis_health,
         chains=chains,
+        jobs=jobs,
         realtime=realtime_health,
     )
 
@@ -113,6 +129,17 @@ async def _redis(redis: Redis | None) -> PartHealth:
         return PartHealth(status="down", reason="ECHAIN_REDIS_URL is not set; each process caches for itself")
     ping: Callable[[], Awaitable[object]] = partial(redis.execute_command, "PING")
     return await _timed(ping)
+
+
+async def _jobs(database: Database) -> JobsHealth:
+    oldest, reason = await _within(lambda: oldest_seconds(database))
+    if oldest is None:
+        return JobsHealth(status="down", reason=reason)
+    seconds = round(float(str(oldest)), 1)
+    if seconds <= JOB_AGE_SECONDS:
+        return JobsHealth(status="ok", oldest_seconds=seconds)
+    reason = f"a job has been due for {seconds:.0f} s; is a worker running?"
+    return JobsHealth(status="degraded", oldest_seconds=seconds, reason=reason)
 
 
 async def _realtime(url: str | None) -> PartHealth | None:
@@ -161,6 +188,8 @@ async def _within(ask: Callable[[], Awaitable[object]]) -> tuple[object, str | N
         return None, f"no answer within {PATIENCE_SECONDS} s"
     except EchainError as error:
         return None, error.message
+    except asyncpg.UndefinedTableError:
+        return None, "the schema is not up to date; run `echain migrate`"
     except (RedisError, OSError, aiohttp.ClientError) as error:
         # Addresses and errno stay in the log of whoever asks the part itself; this is read by strangers.
         return None, f"unreachable ({type(error).__name__})"

@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from echain.infra.config import Config
+from echain.infra.config import Config, ConfigError
 from echain.infra.embedded import child
 from echain.infra.embedded.anvil import Anvil
 from echain.infra.embedded.postgres import Postgres
@@ -105,6 +105,22 @@ class Parts:
     def _start(self, name: str, part: Part) -> None:
         part.start()
         self._started[name] = part
+
+
+def database_url_of(config: Config) -> str:
+    """Return where the database is: the one that is set, or the embedded one while it runs from this home.
+
+    Raises:
+        ConfigError: none is set, and none runs here.
+    """
+    if config.database_url is not None:
+        return config.database_url
+    server = Postgres(config.home / "postgres")
+    if not (server.data / "postmaster.pid").exists():
+        raise ConfigError(
+            ["ECHAIN_DATABASE_URL is missing, and `echain up` does not run from this ECHAIN_HOME"]
+        )
+    return server.url("postgres")
 
 
 @contextmanager

@@ -108,6 +108,8 @@ def _embedded(config: Config) -> list[tuple[str, Callable[[], object]]]:
 def _print_health(console: Console, health: Health) -> None:
     for name, part in (("PostgreSQL", health.database), ("Redis", health.redis)):
         console.print(f"{_MARKS[part.status]} {name}: {escape(part.reason or f'{part.latency_ms} ms')}")
+    waited = health.jobs.reason or f"the longest waiting one is due for {health.jobs.oldest_seconds} s"
+    console.print(f"{_MARKS[health.jobs.status]} jobs: {escape(waited)}")
     for chain in health.chains:
         detail = chain.reason or f"head {chain.head}, indexed {chain.indexed}"
         console.print(f"{_MARKS[chain.status]} chain {chain.chain_id}: {escape(detail)}")

@@ -112,9 +112,9 @@ async def count(database: Database) -> list[Counts]:
 
 _OLDEST = """
     SELECT coalesce(extract(epoch FROM now() - min(first.execute_after)), 0)::float8
-    FROM unnest($1::text[]) AS queue (name), LATERAL (
+    FROM unnest($1::text[]) AS wanted (entrypoint), LATERAL (
         SELECT execute_after FROM jobs.queue
-        WHERE entrypoint = queue.name AND status = 'queued' AND execute_after <= now()
+        WHERE queue.entrypoint = wanted.entrypoint AND status = 'queued' AND execute_after <= now()
         ORDER BY execute_after LIMIT 1
     ) AS first
 """
