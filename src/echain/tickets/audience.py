@@ -32,10 +32,19 @@ class EventSales(msgspec.Struct, frozen=True):
 
 
 async def holders(
-    connection: Connection, chain_id: int, ticket_contract: Address, *, after: Address | None, limit: int
+    connection: Connection,
+    chain_id: int,
+    ticket_contract: Address,
+    *,
+    after: Address | None,
+    limit: int,
+    final: bool,
 ) -> list[Holder]:
-    """Return who holds tickets that still admit, by address, those above ``after``."""
-    rows = await store.holders(connection, chain_id, ticket_contract, after=after, limit=limit)
+    """Return who holds tickets that still admit, by address, those above ``after``.
+
+    ``final``: only tickets of which no reorg can take back how they stand.
+    """
+    rows = await store.holders(connection, chain_id, ticket_contract, after=after, limit=limit, final=final)
     return [Holder(Address(row["owner"]), row["tickets"]) for row in rows]
 
 

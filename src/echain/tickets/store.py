@@ -238,7 +238,13 @@ async def attendees(
 
 
 async def holders(
-    connection: Connection, chain_id: int, ticket_contract: Address, *, after: Address | None, limit: int
+    connection: Connection,
+    chain_id: int,
+    ticket_contract: Address,
+    *,
+    after: Address | None,
+    limit: int,
+    final: bool,
 ) -> Sequence[Row]:
     """Return who holds tickets that can still be used, and how many, by address, those above ``after``."""
     return await connection.fetch(
@@ -246,12 +252,15 @@ async def holders(
         SELECT owner, count(*) AS tickets FROM tickets
          WHERE chain_id = $1 AND ticket_contract = $2 AND state IN ('valid', 'locked')
            AND owner > coalesce($3, ''::bytea)
+           AND (NOT $5 OR updated_block <= (
+               SELECT finalized_number FROM chain_cursors WHERE chain_cursors.chain_id = $1))
          GROUP BY owner ORDER BY owner LIMIT $4
         """,
         chain_id,
         ticket_contract,
         after,
         limit,
+        final,
     )
 
 
