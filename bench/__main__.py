@@ -47,6 +47,7 @@ MEASUREMENTS = {
         *("fanout_ws_us_per_delivery", "fanout_ws_us_per_delivery_1000", "fanout_ws_us_per_delivery_5000"),
         *("fanout_ws_last_ms_p50", "fanout_ws_last_ms_p50_1000", "fanout_ws_last_ms_p50_5000"),
         *("socket_kb_per_connection", "socket_ws_kb_per_connection"),
+        *("resume_10000_s", "resume_ws_10000_s"),
     ),
 }
 """Each module's rows; its ``measure`` runs them all, because they share what they start."""

@@ -70,7 +70,10 @@ class Clients:
         await self._hear()
 
     async def back(self, goal: int, expected: int) -> Resumed:
-        """Connect all at once; return when each has message ``goal``, of ``expected`` since `drop`."""
+        """Connect all at once; return when each has message ``goal``, of ``expected`` since `drop`.
+
+        With 0 for both, return when all have joined.
+        """
         await self._say(f"back {goal} {expected}")
         return msgspec.convert(await self._hear(), Resumed)
 
@@ -131,6 +134,8 @@ class _Population:
         self.goal, self.expected = goal, expected
         self.done = self.missed = self.doubled = 0
         await asyncio.gather(*(client.connect() for client in self.clients))
+        if not goal:
+            self._all_back(time.monotonic_ns())
 
     def received(self, client: _Client, message_id: int) -> None:
         now = time.monotonic_ns()
@@ -149,8 +154,11 @@ class _Population:
             self.missed += client.received != self.expected
             self.done += 1
             if self.done == len(self.clients):
-                self.goal = 0
-                _tell(done=self.done, ns=now, missed=self.missed, doubled=self.doubled)
+                self._all_back(now)
+
+    def _all_back(self, now: int) -> None:
+        self.goal = 0
+        _tell(done=len(self.clients), ns=now, missed=self.missed, doubled=self.doubled)
 
 
 class _Client(WSListener):
@@ -182,13 +190,12 @@ class _Client(WSListener):
         text = frame.get_payload_as_bytes()
         if self._population.kind == "sio" and self._of_protocol(transport, text):
             return
-        if not text.startswith(b"42"):
+        if self._population.kind == "sio":
+            text = text.partition(b",")[2] if text.startswith(b"42[") else b""
+        if text.startswith(b'{"id":"'):
+            self._population.received(self, int(text[7:32].partition(b'"')[0]))
+        else:
             self._ready.set()
-        at = text.find(b'"id":"', 0, 200)
-        if at >= 0:
-            digits = text[at + 6 : at + 32].partition(b'"')[0]
-            if digits.isdigit():
-                self._population.received(self, int(digits))
 
     def _of_protocol(self, transport: WSTransport, text: bytes) -> bool:
         if text == b"2":

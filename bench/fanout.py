@@ -12,7 +12,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from statistics import median, quantiles
@@ -22,7 +22,7 @@ import msgspec
 
 from bench import native, npm, realtime, served
 from bench.clients import Clients, Kind, clients
-from bench.realtime import Realtime
+from bench.realtime import Realtime, Told, counted
 from bench.rows import Row
 from echain.infra.embedded.redis import Redis
 
@@ -30,6 +30,8 @@ SIZES: Final = {1_000: 60, 5_000: 40, 10_000: 30}
 """How many messages go to how many clients."""
 LARGEST: Final = max(SIZES)
 WARM_UP: Final = 5
+AWAY: Final = 20
+"""Messages that a dropped crowd has to catch up on."""
 PAUSE_SECONDS: Final = 0.03
 CHANNEL: Final = "echain:bench"
 _SETTLING_SECONDS: Final = 0.5
@@ -46,21 +48,23 @@ class Fan(msgspec.Struct, frozen=True):
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """What one server did, by number of clients, and its memory."""
+    """What one server did, by number of clients; its memory; the time until a dropped crowd was back."""
 
     fans: Mapping[int, Fan]
     kb_per_connection: float
+    back_seconds: float
     clients: str
 
 
 class Started(msgspec.Struct, frozen=True):
-    """A server that runs, what its clients say to join the room, and what to tell Redis for a message."""
+    """A server that runs, what its clients say to join the room, and what makes the next message."""
 
     port: int
     process_id: int
     greeting: str
+    resuming: str
     channel: str
-    payload: Callable[[int], bytes]
+    tell: Callable[[], Awaitable[Told]]
 
 
 Starting = Callable[[], AbstractAsyncContextManager[Started]]
@@ -105,30 +109,30 @@ def _servers(redis: Redis, ours: Realtime) -> dict[str, tuple[Kind, Starting]]:
 
 
 async def _measured(kind: Kind, starting: Starting, redis: Redis) -> Measured:
-    async with starting() as server, clients(server.port, kind, server.greeting) as crowd:
+    async with starting() as server, clients(server.port, kind, server.greeting, server.resuming) as crowd:
         with _Publisher(redis.port, server.channel) as publisher:
             await asyncio.sleep(_SETTLING_SECONDS)
             before = served.memory_bytes(server.process_id)
             fans: dict[int, Fan] = {}
-            sent = held = 0
+            held = before
             for size, messages in SIZES.items():
                 await crowd.grow(size)
                 await asyncio.sleep(_SETTLING_SECONDS)
                 held = served.memory_bytes(server.process_id)
-                fans[size] = await _fanned(server, crowd, publisher, size, range(sent, sent + messages))
-                sent += messages + WARM_UP
-        return Measured(fans, (held - before) / LARGEST / 1024, crowd.program)
+                fans[size] = await _fanned(server, crowd, publisher, size, messages)
+            back = await _dropped(server, crowd, publisher)
+        return Measured(fans, (held - before) / LARGEST / 1024, back, crowd.program)
 
 
-async def _fanned(server: Started, crowd: Clients, publisher: _Publisher, size: int, numbers: range) -> Fan:
+async def _fanned(server: Started, crowd: Clients, publisher: _Publisher, size: int, messages: int) -> Fan:
     """Publish a message after the other, each once all have the one before."""
-    for number in range(numbers.start + 1, numbers.start + 1 + WARM_UP):
-        await _one(server, crowd, publisher, number)
+    for _ in range(WARM_UP):
+        await _one(server, crowd, publisher)
     server_began, clients_began = (served.cpu_seconds(one) for one in (server.process_id, crowd.process_id))
-    last = [await _one(server, crowd, publisher, number + WARM_UP + 1) for number in numbers]
+    last = [await _one(server, crowd, publisher) for _ in range(messages)]
     server_took = served.cpu_seconds(server.process_id) - server_began
     clients_took = served.cpu_seconds(crowd.process_id) - clients_began
-    deliveries = size * len(last)
+    deliveries = size * messages
     return Fan(
         server_took / deliveries * 1e6,
         median(last) / 1e6,
@@ -137,16 +141,35 @@ async def _fanned(server: Started, crowd: Clients, publisher: _Publisher, size: 
     )
 
 
-async def _one(server: Started, crowd: Clients, publisher: _Publisher, number: int) -> int:
+async def _one(server: Started, crowd: Clients, publisher: _Publisher) -> int:
     """Return the nanoseconds from publishing until the last client had it."""
     await asyncio.sleep(PAUSE_SECONDS)
-    payload = server.payload(number)
+    told = await server.tell()
     began = time.monotonic_ns()
-    publisher.publish(payload)
+    publisher.publish(told.payload)
     delivered = await crowd.delivered()
-    if delivered.id != number:
-        raise RuntimeError(f"message {delivered.id} came instead of {number}")
+    if delivered.id != told.id:
+        raise RuntimeError(f"message {delivered.id} came instead of {told.id}")
     return delivered.last - began
+
+
+async def _dropped(server: Started, crowd: Clients, publisher: _Publisher) -> float:
+    """Cut all connections, publish, let all come back at once; return the seconds until they have it all.
+
+    Where nothing is kept for those who were away, the seconds until all have joined again.
+
+    Raises:
+        RuntimeError: somebody missed a message or had one twice.
+    """
+    await crowd.drop()
+    told = [await server.tell() for _ in range(AWAY)]
+    for one in told:
+        publisher.publish(one.payload)
+    began = time.monotonic_ns()
+    back = await (crowd.back(told[-1].id, AWAY) if server.resuming else crowd.back(0, 0))
+    if back.missed or back.doubled:
+        raise RuntimeError(f"{back.missed} clients missed messages; {back.doubled} came twice")
+    return (back.ns - began) / 1e9
 
 
 class _Publisher:
@@ -174,7 +197,9 @@ class _Publisher:
 @asynccontextmanager
 async def _ours(ours: Realtime, kind: Kind) -> AsyncGenerator[Started]:
     async with ours.running() as (port, process_id):
-        yield Started(port, process_id, realtime.joining(kind), ours.channel, realtime.batch)
+        yield Started(
+            port, process_id, realtime.joining(kind), realtime.resuming(kind), ours.channel, ours.tell
+        )
 
 
 @asynccontextmanager
@@ -183,7 +208,7 @@ async def _node(kind: str, redis: Redis) -> AsyncGenerator[Started]:
     command = [npm.node(), str(folder / "fanout.mjs"), kind, redis.url, CHANNEL]
     greeting = realtime.joining("sio") if kind == "socket.io" else ""
     async with served.pinned(command, last=False) as process:
-        yield Started(await _port_of(process), process.pid, greeting, CHANNEL, realtime.message)
+        yield Started(await _port_of(process), process.pid, greeting, "", CHANNEL, counted())
 
 
 @asynccontextmanager
@@ -191,7 +216,7 @@ async def _floor(redis: Redis) -> AsyncGenerator[Started]:
     program = native.built("floor")
     command = [program] if program else [sys.executable, "-m", "bench.rawserver"]
     async with served.pinned([*command, str(redis.port), CHANNEL], last=False) as process:
-        yield Started(await _port_of(process), process.pid, "", CHANNEL, realtime.message)
+        yield Started(await _port_of(process), process.pid, "", "", CHANNEL, counted())
 
 
 async def _port_of(process: asyncio.subprocess.Process) -> int:
@@ -220,6 +245,8 @@ def _rows(found: Mapping[str, Measured], missing: Mapping[str, str]) -> list[Row
             ]
         memory = {one: measured.kb_per_connection for one, measured in found.items() if one != FLOOR}
         rows.append(_row(f"socket{prefix}_kb_per_connection", "KB", name, memory, _MEMORY_NOTE))
+        back = {one: measured.back_seconds for one, measured in found.items()}
+        rows.append(_row(f"resume{prefix}_10000_s", "s", name, back, _BACK_NOTE))
     return [
         msgspec.structs.replace(row, missing={peer: missing[peer] for peer in peers if peer in missing})
         for row, peers in ((row, PEERS[OURS["_ws_" in row.name]]) for row in rows)
@@ -233,6 +260,12 @@ def _row(row: str, unit: str, name: str, values: Mapping[str, float], note: str)
 
 _MEMORY_NOTE: Final = (
     f"memory of the process with {LARGEST:,} idle connections less that without any; the kernel's not counted"
+)
+
+
+_BACK_NOTE: Final = (
+    f"{LARGEST:,} clients, all cut and all back at once: until each has the {AWAY} messages said meanwhile, "
+    "none missed, none twice; peers and floor keep nothing for them: until all have joined again"
 )
 
 

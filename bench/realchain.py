@@ -37,17 +37,17 @@ from echain.kernel.time import utc_now
 HOME: Final = Path(".echain").absolute()
 """Where the node's program and the kept chains are."""
 
-BLOCKS: Final = 3_000
+BLOCKS: Final = 1_500
 EVENTS: Final = 50
-MINTED: Final = 28
+MINTED: Final = 56
 """Tickets that a block hands out; a quarter of them goes to accounts that pass them on."""
-MOVED: Final = 6
+MOVED: Final = 12
 STRANGERS: Final = 5_000
-_SHAPE: Final = f"{BLOCKS}-{EVENTS}-{MINTED}-{MOVED}-{STRANGERS}-4"
+_SHAPE: Final = f"{BLOCKS}-{EVENTS}-{MINTED}-{MOVED}-{STRANGERS}-5"
 _BEGAN_AT: Final = 1_750_000_000
 """The chain is old news, whenever it is read: nobody is told of what it says."""
 _STARTS_AT: Final = _BEGAN_AT + 9 * 365 * 86_400
-_GAS_MINT: Final = 6_000_000
+_GAS_MINT: Final = 12_000_000
 _GAS_MOVE: Final = 200_000
 
 
@@ -70,7 +70,7 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
                 Contract(self.deployment.poap, "poap", self.deployment.from_block),
             ),
             from_block=self.deployment.from_block,
-            ws_url=anvil.ws_url,
+            ws_urls=(anvil.ws_url,),
         )
 
 
@@ -177,7 +177,7 @@ class _Growing:
         )
         self._mine([_sent(self.organizer, self._factory, data, _GAS_MINT)])
         read = contract("EventFactory").encode("getEvent(uint256)", [len(self.tickets) + 1])
-        (answer,) = _batch(
+        (answer,) = called(
             self._url, [("eth_call", [{"to": self._factory, "data": "0x" + read.hex()}, "latest"])]
         )
         self.tickets.append(Address(bytes.fromhex(answer[26:66])))
@@ -215,7 +215,7 @@ class _Growing:
         return moves
 
     def _mine(self, transactions: Sequence[Mapping[str, str]]) -> None:
-        _batch(self._url, [*(("eth_sendTransaction", [one]) for one in transactions), ("evm_mine", [])])
+        called(self._url, [*(("eth_sendTransaction", [one]) for one in transactions), ("evm_mine", [])])
 
 
 def _grown(anvil: Anvil, deployment: Deployment) -> Made:
@@ -247,7 +247,12 @@ def _stranger(number: int) -> str:
     return checksum(Address(keccak(b"stranger %d" % number)[12:]))
 
 
-def _batch(url: str, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
+def called(url: str, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
+    """Return the results of calls made in one request; blocks.
+
+    Raises:
+        RuntimeError: the node refuses one.
+    """
     body = [
         {"jsonrpc": "2.0", "id": place, "method": method, "params": params}
         for place, (method, params) in enumerate(calls)

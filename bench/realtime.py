@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -13,12 +14,14 @@ import msgspec
 from bench import served
 from bench.clients import Kind
 from bench.scan import CHAIN_ID, CONTRACT, migrated, seed
+from echain.infra import messagestore, outbox
+from echain.infra.database import Database
 from echain.infra.embedded.child import free_port
 from echain.infra.embedded.postgres import Postgres
 from echain.infra.embedded.redis import Redis
 from echain.infra.live import CHANNEL, Batch
-from echain.infra.messagestore import Relayed
 from echain.kernel.ids import derived_id
+from echain.kernel.messages import Message
 
 EVENT_ID: Final = derived_id(CHAIN_ID, CONTRACT)
 ROOM: Final = f"event:{EVENT_ID}"
@@ -28,20 +31,27 @@ MESSAGE_BYTES: Final = 200
 _SENT_AT: Final = 1_700_000_000_000
 
 
-def data_of(number: int) -> bytes:
+class Told(msgspec.Struct, frozen=True):
+    """A message: the id that clients see, and what Redis is told."""
+
+    id: int
+    payload: bytes
+
+
+def counted() -> Callable[[], Awaitable[Told]]:
+    """Return what makes one message after the other as clients of any server here receive them."""
+    numbers = itertools.count(1)
+
+    async def make() -> Told:
+        number = next(numbers)
+        return Told(number, _message(number, msgspec.json.encode(_data(number))))
+
+    return make
+
+
+def _data(number: int) -> dict[str, str]:
     """Return what a message carries, so that all of it is `MESSAGE_BYTES` long."""
-    return b'{"text":"%b"}' % (b"x" * (MESSAGE_BYTES - len(_message(number, b'{"text":""}'))))
-
-
-def message(number: int) -> bytes:
-    """Return a message as a client of any server here receives it."""
-    return _message(number, data_of(number))
-
-
-def batch(number: int) -> bytes:
-    """Return what the relay tells Redis of that message."""
-    relayed = Relayed(number, ROOM, TYPE, data_of(number), None, None, _SENT_AT)
-    return msgspec.msgpack.encode(Batch(number - 1, [relayed]))
+    return {"text": "x" * (MESSAGE_BYTES - len(_message(number, b'{"text":""}')))}
 
 
 def _message(number: int, data: bytes) -> bytes:
@@ -58,14 +68,14 @@ def joining(kind: Kind) -> str:
     """Return what a client says to join the room."""
     if kind == "sio":
         return f'420["subscribe:event","{EVENT_ID}"]'
-    return f'{{"op":"join","channel":"{ROOM}"}}'
+    return f'{{"op":"subscribe","channels":["{ROOM}"]}}'
 
 
 def resuming(kind: Kind) -> str:
     """Return what a client says to join the room after message ``%s``."""
     if kind == "sio":
-        return f'420["subscribe:event","{EVENT_ID}","%s"]'
-    return f'{{"op":"join","channel":"{ROOM}","after":"%s"}}'
+        return f'420["subscribe",{{"channels":["{ROOM}"],"after":"%s"}}]'
+    return f'{{"op":"subscribe","channels":["{ROOM}"],"after":"%s"}}'
 
 
 class Realtime:
@@ -73,10 +83,21 @@ class Realtime:
 
     channel: Final = CHANNEL
 
-    def __init__(self, folder: Path, database_url: str, redis: Redis) -> None:
-        self.database_url = database_url
+    def __init__(self, folder: Path, database_url: str, database: Database, redis: Redis) -> None:
+        self._database_url = database_url
+        self._database = database
         self._folder = folder
         self._redis = redis
+
+    async def tell(self) -> Told:
+        """Store the next message as the relay does; what it tells Redis then is left to the caller."""
+        tip = await self._database.fetchval("SELECT tip FROM relay_cursor")
+        async with self._database.transaction() as tx:
+            await outbox.publish(tx, [Message((ROOM,), TYPE, _data(tip + 1))])
+        async with self._database.connection() as connection:
+            moved = await messagestore.move(connection, limit=10)
+        (message,) = moved
+        return Told(message.sequence, msgspec.msgpack.encode(Batch(tip, moved)))
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[tuple[int, int]]:
@@ -86,7 +107,7 @@ class Realtime:
             {
                 "ECHAIN_HOME": str(self._folder / "home"),
                 "ECHAIN_REALTIME_PORT": str(port),
-                "ECHAIN_DATABASE_URL": self.database_url,
+                "ECHAIN_DATABASE_URL": self._database_url,
                 "ECHAIN_REDIS_URL": self._redis.url,
                 "ECHAIN_CHAINS": str(CHAIN_ID),
                 f"ECHAIN_RPC_URL_{CHAIN_ID}": "http://127.0.0.1:9",
@@ -107,4 +128,8 @@ async def realtime(folder: Path, redis: Redis) -> AsyncGenerator[Realtime]:
         url = postgres.url()
         await migrated(postgres.url("postgres"), url)
         await seed(url)
-        yield Realtime(folder, url, redis)
+        database = await Database.connect(url, size=1, name="bench")
+        try:
+            yield Realtime(folder, url, database, redis)
+        finally:
+            await database.close()

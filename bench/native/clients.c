@@ -8,13 +8,14 @@
 //
 //     grow N              connect until there are N; {"ready": N}
 //     drop                reset every connection at once; {"dropped": N}
-//     back GOAL EXPECTED  connect all at once; when each has message GOAL: {"done": N, "ns": TIME, "missed": M,
-//                         "doubled": D}, M counts clients that received other than EXPECTED messages since `drop`
+//     back GOAL EXPECTED  connect all at once; when each has message GOAL, or with GOAL 0 has joined: {"done": N,
+//                         "ns": TIME, "missed": M, "doubled": D}; M counts clients that received other than EXPECTED
+//                         messages since `drop`
 //
 // A message that the last client has received leaves {"id", "first", "median", "last"}, times by CLOCK_MONOTONIC in
-// nanoseconds, so that the publisher in another process can subtract its own. Ids are decimal, in the text after
-// "id":", and must grow on each connection; what does not grow is counted as doubled. Build: cc -O2 -o clients
-// clients.c
+// nanoseconds, so that the publisher in another process can subtract its own. A message is an object that begins with
+// {"id":"…", the only argument of a Socket.IO event; ids are decimal and must grow on each connection: what does not
+// grow is counted as doubled. Build: cc -O2 -o clients clients.c
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -120,11 +121,26 @@ static void count(long id, long time) {
     fflush(stdout);
 }
 
-static void receive(Client *c, const unsigned char *text, size_t length) {
-    const char *found = memmem(text, length < 200 ? length : 200, "\"id\":\"", 6);
+// Returns the digits of a message's id, or NULL when the text is an answer or something else.
+static const char *id_in(const char *text, size_t length) {
+    const char *found = text;
+    if (socketio) {
+        if (length < 3 || memcmp(text, "42[", 3)) return NULL;
+        found = memchr(text, ',', length < 100 ? length : 100);
+        if (!found++) return NULL;
+    }
+    return text + length - found > 8 && !memcmp(found, "{\"id\":\"", 7) ? found + 7 : NULL;
+}
+
+static void all_back(void) {
+    printf("{\"done\": %d, \"ns\": %ld, \"missed\": %ld, \"doubled\": %ld}\n", wanted, now(), missed, doubled);
+    fflush(stdout);
+    goal = 0;
+}
+
+static void receive(Client *c, const char *digits) {
     long id = 0;
-    if (!found) return;
-    for (found += 6; *found >= '0' && *found <= '9'; found++) id = id * 10 + (*found - '0');
+    for (; *digits >= '0' && *digits <= '9'; digits++) id = id * 10 + (*digits - '0');
     if (id <= c->id) {
         doubled++;
         return;
@@ -134,11 +150,7 @@ static void receive(Client *c, const unsigned char *text, size_t length) {
         count(id, now());
     } else if (id == goal) {
         missed += c->received != expected;
-        if (++done == wanted) {
-            printf("{\"done\": %d, \"ns\": %ld, \"missed\": %ld, \"doubled\": %ld}\n", done, now(), missed, doubled);
-            fflush(stdout);
-            goal = 0;
-        }
+        if (++done == wanted) all_back();
     }
 }
 
@@ -156,8 +168,11 @@ static void on_frame(Client *c, int opcode, const unsigned char *text, size_t le
         if (length < 2 || memcmp(text, "40", 2)) fail("the namespace was refused", c);
         greet(c);
     } else {
-        if (c->state == ANSWERING && !(length > 2 && memcmp(text, "42", 2) == 0)) c->state = READY, ready++;
-        receive(c, text, length);
+        const char *digits = id_in((const char *)text, length);
+        if (digits)
+            receive(c, digits);
+        else if (c->state == ANSWERING)
+            c->state = READY, ready++;
     }
 }
 
@@ -250,7 +265,9 @@ static int command(void) {
         fflush(stdout);
     } else if (sscanf(line, "back %ld %ld", &goal, &expected) == 2) {
         done = missed = doubled = 0;
+        long awaited = goal;
         connect_all(wanted);
+        if (!awaited) all_back();
     } else if (!strncmp(line, "drop", 4)) {
         reset_all();
     }
