@@ -49,6 +49,10 @@ MEASUREMENTS = {
         *("socket_kb_per_connection", "socket_ws_kb_per_connection"),
         *("resume_10000_s", "resume_ws_10000_s"),
     ),
+    "bench.live": (
+        *("mined_client_ms_p50", "mined_client_ms_p99"),
+        *("mined_client_1000_ms_p50", "mined_client_1000_ms_p99"),
+    ),
 }
 """Each module's rows; its ``measure`` runs them all, because they share what they start."""
 
