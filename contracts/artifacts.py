@@ -19,7 +19,10 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "contracts" / "src"
 OUT = ROOT / "contracts" / "out"
 ARTIFACTS = ROOT / "src" / "echain" / "chain" / "artifacts"
-CONTRACTS = ("EventFactory", "EventTicket", "Poap")
+CONTRACTS = ("EventFactory", "EventTicket", "Poap", "SignatureValidator")
+DOUBLES = ROOT / "contracts" / "test" / "SignatureValidator" / "SmartWallet.sol"
+"""Wallets that stand in tests for those of others; their creation code is kept beside the tests."""
+DOUBLES_CODE = ROOT / "tests" / "accounts" / "vectors" / "wallets.json"
 SETTINGS = ("evm_version", "optimizer", "optimizer_runs", "bytecode_hash", "cbor_metadata", "remappings")
 PACKAGES = ("node_modules/solc", "node_modules/@openzeppelin/contracts")
 
@@ -27,7 +30,7 @@ PACKAGES = ("node_modules/solc", "node_modules/@openzeppelin/contracts")
 def build() -> None:
     """Compile the contracts; exits with the compiler's words when they do not compile."""
     forge = subprocess.run(  # noqa: S603 - our own script
-        [ROOT / "contracts" / "forge", "build", "contracts/src"],
+        [ROOT / "contracts" / "forge", "build", "contracts/src", DOUBLES],
         capture_output=True,
         text=True,
         check=False,
@@ -87,6 +90,13 @@ def artifact(name: str, sources: str) -> str:
     return json.dumps(content, indent=1) + "\n"
 
 
+def doubles() -> str:
+    """Return the creation code of each test wallet by its name."""
+    compiled = {path.stem: json.loads(path.read_text()) for path in (OUT / DOUBLES.name).glob("*.json")}
+    code = {name: compiled[name]["bytecode"]["object"] for name in sorted(compiled)}
+    return json.dumps(code, indent=1) + "\n"
+
+
 def check(expected: dict[Path, str]) -> None:
     """Exit with what differs, and what to do, unless every committed file is as it must be."""
     stale = [path for path, text in expected.items() if not path.exists() or path.read_text() != text]
@@ -104,6 +114,7 @@ def main() -> None:
     build()
     sources = source_hash()
     expected = {ARTIFACTS / f"{name}.json": artifact(name, sources) for name in CONTRACTS}
+    expected[DOUBLES_CODE] = doubles()
     if arguments.check:
         check(expected)
         return

@@ -173,7 +173,7 @@ SIGNATURES: dict[str, tuple[Callable[[str], str], str]] = {
     "v of 2": (lambda s: s[:-2] + "02", "auth.signature_malformed"),
     "v of 35": (lambda s: s[:-2] + "23", "auth.signature_malformed"),
     "the other v": (lambda s: s[:-2] + ("1b" if s[-2:] == "1c" else "1c"), "auth.signature_invalid"),
-    "a contract wallet's": (lambda s: s + "6492" * 16, "auth.contract_wallet_unsupported"),
+    "a contract wallet's": (lambda s: s + "6492" * 16, "auth.signature_invalid"),
 }
 
 

@@ -14,7 +14,6 @@ from echain.accounts import rules, service, siwe
 from echain.accounts.authentication import Authenticator
 from echain.accounts.types import (
     ChainNotAllowed,
-    ContractWalletUnsupported,
     DomainMismatch,
     Ended,
     Grant,
@@ -35,6 +34,7 @@ from echain.accounts.types import (
     SignatureMalformed,
     UriMismatch,
 )
+from echain.chain.contractwallet import LONGEST_SIGNATURE, ContractWallets, SignatureUnverifiable
 from echain.edge.http import (
     AddressText,
     Auth,
@@ -67,7 +67,7 @@ SIGN_IN_ERRORS: Final = (
     MessageExpired,
     MessageNotYetValid,
     SignatureInvalid,
-    ContractWalletUnsupported,
+    SignatureUnverifiable,
     NonceUnknown,
     NonceForAnotherAddress,
 )
@@ -89,7 +89,13 @@ class SignIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     """An EIP-4361 message as the wallet signed it, and the signature."""
 
     message: Annotated[str, msgspec.Meta(description="The exact text; at most 4096 bytes")]
-    signature: Annotated[str, msgspec.Meta(description="0x and 65 bytes, or 64 as EIP-2098 packs them")]
+    signature: Annotated[
+        str,
+        msgspec.Meta(
+            description="0x and 65 bytes, or 64 as EIP-2098 packs them; of a contract wallet what its code "
+            f"takes (ERC-1271, ERC-6492), at most {LONGEST_SIGNATURE} bytes"
+        ),
+    ]
 
 
 class Refresh(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -127,17 +133,23 @@ class BrowserCookie:
 
 
 def endpoints(
-    database: Database, authenticator: Authenticator, *, public_url: str, chain_ids: Iterable[int]
+    database: Database,
+    authenticator: Authenticator,
+    *,
+    public_url: str,
+    chain_ids: Iterable[int],
+    wallets: ContractWallets | None = None,
 ) -> list[Endpoint]:
     """Return the routes under ``/api/v1/auth``.
 
-    Messages must be meant for ``public_url``'s origin and one of ``chain_ids``.
+    Messages must be meant for ``public_url``'s origin and one of ``chain_ids``. Contract wallets are asked
+    through ``wallets``; without, only keys sign in.
     """
     party = siwe.relying_party(public_url, chain_ids)
     cookie = BrowserCookie(https=party.scheme == "https")
     return [
         *_nonce_endpoints(database, party, cookie),
-        *_sign_in_endpoints(database, party, cookie),
+        *_sign_in_endpoints(database, wallets, party, cookie),
         _refresh_endpoint(database, authenticator),
         *_session_endpoints(database),
         *_ending_endpoints(database, authenticator),
@@ -168,14 +180,23 @@ def _nonce_endpoints(database: Database, party: siwe.RelyingParty, cookie: Brows
     return [nonce, nonce_of_address]
 
 
-def _sign_in_endpoints(database: Database, party: siwe.RelyingParty, cookie: BrowserCookie) -> list[Endpoint]:
+def _sign_in_endpoints(
+    database: Database, wallets: ContractWallets | None, party: siwe.RelyingParty, cookie: BrowserCookie
+) -> list[Endpoint]:
     async def sign_in(call: Call[Nothing, Nothing, SignIn]) -> Grant:
-        proof = service.verify(call.body.message, call.body.signature, party, now=call.now)
+        browser = cookie.read(call.cookies)
+        proof = await service.verify(
+            database,
+            wallets,
+            call.body.message,
+            call.body.signature,
+            party,
+            browser=browser,
+            now=call.now,
+        )
         device = rules.device_name(call.headers.get("user-agent", ""))
         async with database.transaction() as tx:
-            return await service.sign_in(
-                tx, proof, browser=cookie.read(call.cookies), device=device, now=call.now
-            )
+            return await service.sign_in(tx, proof, browser=browser, device=device, now=call.now)
 
     return [
         post(path, summary=summary, tag=TAG, answer=Grant, body=SignIn, errors=SIGN_IN_ERRORS)(sign_in)

@@ -33,8 +33,10 @@ from echain.accounts.types import (
     RefreshTokenUnknown,
     Session,
     SessionNotFound,
+    SignatureInvalid,
     SignatureMalformed,
 )
+from echain.chain.contractwallet import LONGEST_SIGNATURE, ContractWallets
 from echain.infra import outbox
 from echain.infra.database import Connection, Database, Tx
 from echain.kernel.evm import Address, checksum
@@ -77,20 +79,43 @@ async def issue_nonce(
     )
 
 
-def verify(message: str, signature: str, party: siwe.RelyingParty, *, now: datetime) -> Proof:
-    """Return who signed a sign-in message that is meant for ``party`` and for now; reads and writes nothing.
+async def verify(
+    database: Database,
+    wallets: ContractWallets | None,
+    message: str,
+    signature: str,
+    party: siwe.RelyingParty,
+    *,
+    browser: str | None,
+    now: datetime,
+) -> Proof:
+    """Return who signed a sign-in message that is meant for ``party`` and for now; writes nothing.
 
-    Everything is checked on the text as it came; nothing is written again and hashed.
+    Everything is checked on the text as it came; nothing is written again and hashed. A key's signature
+    is known by itself; for any other the contract at the message's address is asked (ERC-1271, ERC-6492), and
+    only for a browser that holds the nonce, so that strangers cannot make us ask nodes.
 
     Raises:
         MessageMalformed, SignatureMalformed: see their fields.
         SignInRefused: one of its reasons, as `siwe.check` and `signature.require_signed_by` say.
+        SignatureUnverifiable: the contract could not be asked.
     """
     parsed = siwe.parse(message)
     siwe.check(parsed, party, now=now)
     if not _SIGNATURE.fullmatch(signature):
         raise SignatureMalformed.because("a signature is 0x and pairs of hexadecimal digits")
-    require_signed_by(parsed.signer, personal_digest(message), bytes.fromhex(signature[2:]))
+    signed = bytes.fromhex(signature[2:])
+    if len(signed) > LONGEST_SIGNATURE:
+        raise SignatureMalformed.because(f"a signature has at most {LONGEST_SIGNATURE} bytes")
+    digest = personal_digest(message)
+    try:
+        require_signed_by(parsed.signer, digest, signed)
+    except (SignatureInvalid, SignatureMalformed):
+        holder = _browser_hash(browser or "")
+        if wallets is None or not await store.nonce_exists(database, parsed.nonce, holder, now=now):
+            raise
+        if not await wallets.accepts(int(parsed.chain_id), parsed.signer, digest, signed):
+            raise
     return Proof(parsed.signer, parsed.nonce)
 
 
@@ -205,6 +230,8 @@ async def _end_stolen(tx: Tx, session: store.NewSession, *, now: datetime) -> No
         "title": "A session was ended",
         "text": f"{session.device}: a refresh token was used twice, so it may be stolen. Sign in again.",
         "kind": "security",
+        "about": "session_reuse",
+        "device": session.device,
     }
     await outbox.publish(tx, [Message((f"user:{checksum(session.address)}",), "notification", told)])
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from coincurve import PublicKey
 
-from echain.accounts.types import ContractWalletUnsupported, SignatureInvalid, SignatureMalformed
+from echain.accounts.types import SignatureInvalid, SignatureMalformed
 from echain.kernel.evm import Address, Hash32, keccak
 
 _ORDER: Final = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
@@ -27,12 +27,11 @@ def require_signed_by(address: Address, digest: Hash32, signature: bytes) -> Non
 
     Takes 65 bytes r ‖ s ‖ v with v of 0, 1, 27 or 28, or 64 bytes as EIP-2098 packs them. It comes before
     any question to a chain: right for delegated accounts (EIP-7702) whatever code they carry, where asking
-    the code first would lock them out. Longer signatures can only be for a contract wallet's code.
+    the code first would lock them out. Longer signatures are no key's; a contract's code may take them.
 
     Raises:
         SignatureMalformed: shorter than any signature, another v, or an r or s outside its range, which
             for s is the lower half of the order (EIP-2).
-        ContractWalletUnsupported: longer than a key's signature.
         SignatureInvalid: another key, or no key, gives this signature.
     """
     if recover(digest, signature) != address:
@@ -43,8 +42,10 @@ def recover(digest: Hash32, signature: bytes) -> Address | None:
     """Return the address whose key made ``signature``, None when no key can have made it.
 
     Raises:
-        SignatureMalformed, ContractWalletUnsupported: as `require_signed_by` says.
+        SignatureMalformed: as `require_signed_by` says.
     """
+    if len(signature) > _PLAIN:
+        return None
     r, s, parity = _split(signature)
     if not 0 < r < _ORDER or not 0 < s <= _ORDER // 2:
         raise SignatureMalformed.because("r or s is out of range; s belongs in the lower half of the order")
@@ -57,8 +58,6 @@ def recover(digest: Hash32, signature: bytes) -> Address | None:
 
 
 def _split(signature: bytes) -> tuple[int, int, int]:
-    if len(signature) > _PLAIN:
-        raise ContractWalletUnsupported
     if len(signature) < _COMPACT:
         raise SignatureMalformed.because("a signature has 65 bytes, or 64 as EIP-2098 packs them")
     r = int.from_bytes(signature[:_WORD], "big")

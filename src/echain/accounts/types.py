@@ -155,15 +155,9 @@ class NonceForAnotherAddress(SignInRefused):
 
 
 class SignatureInvalid(SignInRefused):
-    """The signature is not by the key of the message's address; contract wallets cannot sign in yet."""
+    """Neither the key of the message's address made this signature, nor does a contract there take it."""
 
     code = "auth.signature_invalid"
-
-
-class ContractWalletUnsupported(SignInRefused):
-    """This is a contract wallet's signature; contract wallets cannot sign in yet, use a plain one."""
-
-    code = "auth.contract_wallet_unsupported"
 
 
 class AccessTokenInvalid(EchainError):

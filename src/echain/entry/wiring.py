@@ -16,6 +16,7 @@ from echain.admission import service as admission
 from echain.admission.codes import CodeKey
 from echain.chain import rest as chain_rest
 from echain.chain.chains import configured
+from echain.chain.contractwallet import ContractWallets
 from echain.chain.fees import Fees
 from echain.chain.keys import KeyUnusable
 from echain.edge.http import Application, Caller, Endpoint, StoredIdempotency, application
@@ -71,7 +72,13 @@ def endpoints_of(
     chain_ids = [one.chain_id for one in config.chains]
     known = {chain_id: quote.chain for chain_id, quote in fees.items()}
     return [
-        *accounts_rest.endpoints(parts.database, users, public_url=config.public_url, chain_ids=chain_ids),
+        *accounts_rest.endpoints(
+            parts.database,
+            users,
+            public_url=config.public_url,
+            chain_ids=chain_ids,
+            wallets=ContractWallets(parts.rpcs),
+        ),
         *events_rest.endpoints(parts.database, parts.cache, intents, public_url=config.public_url),
         *tickets_rest.endpoints(parts.database, intents),
         *admission_rest.endpoints(
@@ -80,7 +87,7 @@ def endpoints_of(
         *insights_rest.endpoints(parts.database, parts.rpcs, known),
         *webhook_endpoints(config, parts),
         *chain_rest.endpoints(parts.database, parts.rpcs, fees),
-        *health.endpoints(parts.database, parts.redis, parts.rpcs),
+        *health.endpoints(parts.database, parts.redis, parts.rpcs, realtime_url=config.realtime_url),
     ]
 
 
