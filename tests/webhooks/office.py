@@ -77,7 +77,8 @@ class Office:
         self.measures = Measures(self.metrics)
         self.outbound = Outbound(targets, user_agent="echain-test")
         self.courier = self.another_courier()
-        self.authenticator = accounts.authenticator(database, clock)
+        # Days pass in these tests; that people stay signed in is not what they are about.
+        self.authenticator = accounts.authenticator(database, Clock(clock.now))
         self.app = self.application(SECRETS)
         self.anyone = Client(self.app)
         self.sequence = 0
@@ -88,14 +89,18 @@ class Office:
     async def __aexit__(self, *_: object) -> None:
         await self.outbound.close()
 
-    def application(self, secrets: coinbase.Secrets) -> Any:
+    def application_with(self, targets: Rules) -> Any:
+        """Return the application with other rules for receivers."""
+        return self.application(SECRETS, targets)
+
+    def application(self, secrets: coinbase.Secrets, targets: Rules | None = None) -> Any:
         return application(
             [
                 *accounts_rest.endpoints(
                     self.database, self.authenticator, public_url=PUBLIC_URL, chain_ids=[84532]
                 ),
                 *rest.incoming(self.database, secrets, self.measures),
-                *rest.endpoints(self.database, KEYS, self.targets),
+                *rest.endpoints(self.database, KEYS, targets or self.targets),
             ],
             authenticate=self.authenticator,
             clock=self.clock,

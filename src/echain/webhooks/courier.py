@@ -186,6 +186,6 @@ def _disabled(subscription_id: UUID, attempt: Attempt, reason: str) -> Message:
             "text": f"Your receiver was disabled: {reason}. Messages wait for 7 days; enable it again to "
             "have them delivered.",
             "kind": "webhook_disabled",
-            "subscriptionId": str(subscription_id),
+            "about": str(subscription_id),
         },
     )
