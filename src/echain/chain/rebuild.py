@@ -7,6 +7,7 @@ the cursor. The shadows live and die with one session: an interrupted rebuild le
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Final
@@ -26,6 +27,9 @@ from echain.kernel.evm import Address, Hash32
 _BATCH_LOGS: Final = 5_000
 _FEW_LOGS: Final = 1_000
 """So many are folded within the swap; more are folded before it."""
+
+_PATIENCE_SECONDS: Final = 2.0
+_LOOK_SECONDS: Final = 0.05
 
 _log = structlog.get_logger(__name__)
 
@@ -73,9 +77,7 @@ async def rebuild(
         NotFollowed: nothing of the chain was ever indexed.
         RebuildUnderWay: another session rebuilds it.
     """
-    key = f"rebuild:{chain_id}"
-    if not await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", key):
-        raise RebuildUnderWay(f"chain {chain_id} is being rebuilt already")
+    await _be_alone(connection, chain_id)
     while True:
         rebuilding = _Rebuild(connection, chain_id, projection, on_progress)
         await rebuilding.fold_what_is_final()
@@ -83,6 +85,16 @@ async def rebuild(
         if rebuilt is not None:
             return rebuilt
         _log.info("the chain's past changed; folding anew", chain_id=chain_id)
+
+
+async def _be_alone(connection: Connection, chain_id: int) -> None:
+    """Lock out other rebuilds while the session lives; one that was killed may take a moment to end."""
+    end = time.monotonic() + _PATIENCE_SECONDS
+    key = f"rebuild:{chain_id}"
+    while not await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", key):
+        if time.monotonic() > end:
+            raise RebuildUnderWay(f"chain {chain_id} is being rebuilt already")
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 class _Rebuild:
