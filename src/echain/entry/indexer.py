@@ -58,7 +58,7 @@ async def follow(config: Config) -> None:
         book = AddressBook(config, parts.database)
         await until_stopped(
             book.keep_reading(),
-            relay_of(parts).run(),
+            relay_of(config, parts).run(),
             *(_follow(config, parts, book, chain) for chain in config.chains if chain.rpc_urls),
         )
 

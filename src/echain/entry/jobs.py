@@ -12,6 +12,7 @@ from echain.infra.config import Config
 from echain.infra.jobs import Handlers, JobKind, Queue, Run, Schedule, ledger
 from echain.infra.jobs.run import Handler
 from echain.kernel.time import utc_now
+from echain.notify import jobs as notify
 from echain.webhooks import jobs as webhooks
 
 
@@ -46,4 +47,5 @@ def schedules_of(config: Config) -> list[Schedule[Any]]:  # noqa: ARG001 - the s
         Schedule(SWEEP_IDEMPOTENCY, Tick(), every_seconds=300),
         Schedule(SWEEP_JOBS, Tick(), every_seconds=3600),
         *webhooks.SCHEDULES,
+        *notify.schedules(),
     ]

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from echain.entry import notifications
 from echain.entry.connections import Services
+from echain.infra.config import Config
 from echain.infra.relay import Handler, Relay
 from echain.kernel.time import utc_now
 from echain.webhooks import spread
 
 
-def relay_of(parts: Services) -> Relay:
+def relay_of(config: Config, parts: Services) -> Relay:
     """Return the relay; under a handler's name its place is kept, so a name never changes."""
-    handlers: dict[str, Handler] = {spread.NAME: spread.handler(utc_now, settled=False)}
-    settled_handlers: dict[str, Handler] = {spread.NAME: spread.handler(utc_now, settled=True)}
+    listener = notifications.notify_listener(config)
+    handlers: dict[str, Handler] = {
+        spread.NAME: spread.handler(utc_now, settled=False),
+        notifications.NAME: listener.seen,
+    }
+    settled_handlers: dict[str, Handler] = {
+        spread.NAME: spread.handler(utc_now, settled=True),
+        notifications.NAME: listener.settled,
+    }
     return Relay(parts.database, parts.redis, handlers, settled_handlers, metrics=parts.metrics)

@@ -24,6 +24,7 @@ from echain.entry import health
 from echain.entry.addressbook import AddressBook
 from echain.entry.connections import Services
 from echain.entry.deployment import platform_key
+from echain.entry.notifications import notify_endpoints
 from echain.entry.relays import relays
 from echain.entry.webhooks import webhook_endpoints
 from echain.events import rest as events_rest
@@ -86,6 +87,7 @@ def endpoints_of(
         ),
         *insights_rest.endpoints(parts.database, parts.rpcs, known),
         *webhook_endpoints(config, parts),
+        *notify_endpoints(config, parts),
         *chain_rest.endpoints(parts.database, parts.rpcs, fees),
         *health.endpoints(parts.database, parts.redis, parts.rpcs, realtime_url=config.realtime_url),
     ]

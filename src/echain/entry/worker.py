@@ -18,6 +18,7 @@ from echain.entry.addressbook import AddressBook
 from echain.entry.connections import Services, expose, services
 from echain.entry.deployment import platform_key
 from echain.entry.jobs import handlers_of, schedules_of
+from echain.entry.notifications import notify_handlers
 from echain.entry.relays import relays
 from echain.entry.stopping import until_stopped
 from echain.entry.warming import warm_transactions
@@ -47,7 +48,11 @@ async def work(config: Config) -> None:
         workers = Workers(
             config.database_url,
             parts.database,
-            {**handlers_of(config, parts), **webhook_handlers(config, parts, book, stack)},
+            {
+                **handlers_of(config, parts),
+                **webhook_handlers(config, parts, book, stack),
+                **notify_handlers(config, parts, stack),
+            },
             parts.metrics,
             schedules=schedules_of(config),
         )

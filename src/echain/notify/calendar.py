@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Literal
 
-from icalendar import Calendar, Event, vCalAddress, vText
-
 from echain.notify.facts import EventFacts
 from echain.notify.wording import clean
 
@@ -22,6 +20,8 @@ def calendar_file(
     grows with each change on chain, so that the newest wins in whatever order mails arrive. A cancellation
     counts as a change there, too. Times are in UTC, which every calendar shows on its own clock.
     """
+    from icalendar import Calendar, Event, vCalAddress, vText  # which only workers need
+
     entry = Event()
     entry.add("uid", f"{event.id}@{host}")
     entry.add("dtstamp", now.astimezone(UTC).replace(microsecond=0))
