@@ -49,6 +49,7 @@ MEASUREMENTS = {
         *("socket_kb_per_connection", "socket_ws_kb_per_connection"),
         *("resume_10000_s", "resume_ws_10000_s"),
     ),
+    "bench.jobs": ("job_start_ms_p50", "job_start_ms_p99"),
     "bench.live": (
         *("mined_client_ms_p50", "mined_client_ms_p99"),
         *("mined_client_1000_ms_p50", "mined_client_1000_ms_p99"),

@@ -10,11 +10,11 @@ const connection = new Redis(redisUrl, { maxRetriesPerRequest: null });
 const now = () => Number(process.hrtime.bigint()) / 1e6;
 
 if (what === "work") {
-  const worker = new Worker("bench", async (job) => console.log(now() - job.data.at), { connection, concurrency: 20 });
+  const worker = new Worker("bench", async (job) => console.log(now() - job.data.at), { connection, concurrency: 20, skipVersionCheck: true });
   await worker.waitUntilReady();
   console.log("0");
 } else {
-  const queue = new Queue("bench", { connection });
+  const queue = new Queue("bench", { connection, skipVersionCheck: true });
   await queue.waitUntilReady();
   const began = now();
   for (let number = 0; number < Number(count); number++) {
