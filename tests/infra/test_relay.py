@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import msgspec
 import pytest
+from tests.conftest import psql
 from tests.infra.relaying import relayed, relaying, running, said, say, tip, until
 
 from echain.infra import messagestore, outbox
@@ -182,6 +183,8 @@ async def test_a_second_relay_waits_and_takes_over(database: Database, database_
 
 
 async def test_a_database_that_restarts_is_waited_for(own_postgres: Postgres) -> None:
+    # As everywhere but in tests; else a crash of the server takes back what it said was committed.
+    psql(own_postgres.url(), "ALTER DATABASE echain SET synchronous_commit = on")
     database = await Database.connect(own_postgres.url(), size=5)
     had: list[int] = []
 

@@ -1,4 +1,4 @@
-"""Relays are killed at any moment while messages come: each message arrives, in order, and is handled once."""
+"""Relays are killed at any moment while messages come: each message arrives in order and is handled once."""
 
 from __future__ import annotations
 
