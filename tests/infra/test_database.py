@@ -9,6 +9,7 @@ import pytest
 
 from echain.infra.database import Database, DatabaseUnavailable
 from echain.infra.embedded.postgres import Postgres
+from echain.infra.metrics import Metrics
 
 
 async def test_a_transaction_is_rolled_back_when_its_body_raises(database: Database) -> None:
@@ -144,3 +145,26 @@ async def test_a_closed_pool_refuses(database_url: str) -> None:
 async def test_nobody_at_the_address_is_said_plainly() -> None:
     with pytest.raises(DatabaseUnavailable, match="refuses"):
         await Database.connect("postgresql://nobody@127.0.0.1:1/none", name="test")
+
+
+async def test_what_the_pool_does_is_measured(database_url: str) -> None:
+    metrics = Metrics()
+    database = Database.lazy(database_url, size=1, metrics=metrics)
+    await database.fetchval("SELECT 1")
+    async with database.transaction():
+        waiting = asyncio.create_task(database.execute("SELECT 1"))
+        await asyncio.sleep(0.05)
+        assert "echain_database_waiting 1.0" in metrics.render().decode()
+    await waiting
+    page = metrics.render().decode()
+    for line in (
+        "echain_database_connections 1.0",
+        "echain_database_connections_idle 1.0",
+        "echain_database_waiting 0.0",
+        # The first connection's own opening, and the one that was busy.
+        "echain_database_wait_seconds_count 2.0",
+        "echain_database_query_seconds_count 2.0",
+        "echain_database_transaction_seconds_count 1.0",
+    ):
+        assert line in page
+    await database.close()

@@ -37,7 +37,10 @@ async def services(config: Config, stack: AsyncExitStack, *, name: str = "echain
     """
     if config.database_url is None:
         raise ConfigError(["ECHAIN_DATABASE_URL is missing; `echain up` runs an embedded PostgreSQL"])
-    database = Database.lazy(config.database_url, size=config.database_connections, name=name)
+    metrics = Metrics()
+    database = Database.lazy(
+        config.database_url, size=config.database_connections, name=name, metrics=metrics
+    )
     stack.push_async_callback(database.close)
     redis = None
     if config.redis_url is not None:
@@ -53,7 +56,7 @@ async def services(config: Config, stack: AsyncExitStack, *, name: str = "echain
     for rpc in rpcs.values():
         stack.push_async_callback(rpc.close)
     cache = await stack.enter_async_context(Cache(config.database_url, redis))
-    return Services(database, redis, cache, rpcs, Metrics())
+    return Services(database, redis, cache, rpcs, metrics)
 
 
 async def expose(config: Config, parts: Services, stack: AsyncExitStack) -> None:

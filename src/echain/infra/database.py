@@ -8,6 +8,7 @@ rolled back where it was opened.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
@@ -16,6 +17,7 @@ from typing import Any, Final, Self, TypeAlias
 import asyncpg
 import msgspec
 
+from echain.infra.metrics import Metrics
 from echain.kernel.errors import EchainError, Kind
 
 Connection: TypeAlias = asyncpg.Connection
@@ -30,6 +32,7 @@ CONNECT_SECONDS: Final = 5.0
 WAIT_SECONDS: Final = 10.0
 _CLOSE_SECONDS: Final = 1.0
 _CACHED_STATEMENTS: Final = 1024
+_QUERY_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 _JSONB_VERSION: Final = b"\x01"
 
 _LOST: Final = (
@@ -64,7 +67,7 @@ class Database:
     server goes away every use raises `DatabaseUnavailable`; when it is back the next use connects again.
     """
 
-    def __init__(self, url: str, *, size: int, name: str) -> None:
+    def __init__(self, url: str, *, size: int, name: str, metrics: Metrics | None = None) -> None:
         self._url = url
         self._size = size
         self._name = name
@@ -73,6 +76,7 @@ class Database:
         self._open = 0
         self._closed = False
         self._openings: set[asyncio.Task[None]] = set()
+        self._measure(metrics or Metrics())
 
     @classmethod
     async def connect(cls, url: str, *, size: int = 10, name: str = "echain") -> Self:
@@ -88,9 +92,36 @@ class Database:
         return database
 
     @classmethod
-    def lazy(cls, url: str, *, size: int = 10, name: str = "echain") -> Self:
-        """Return a pool that connects at its first use, for those who start before their database does."""
-        return cls(url, size=size, name=name)
+    def lazy(cls, url: str, *, size: int = 10, name: str = "echain", metrics: Metrics | None = None) -> Self:
+        """Return a pool that connects at its first use, for those who start before their database does.
+
+        What it does is measured in ``metrics``, which are one pool's alone.
+        """
+        return cls(url, size=size, name=name, metrics=metrics)
+
+    def _measure(self, metrics: Metrics) -> None:
+        metrics.gauge("echain_database_connections", "Open connections of the pool.").set_function(
+            lambda: self._open
+        )
+        metrics.gauge("echain_database_connections_idle", "Connections that nobody uses.").set_function(
+            lambda: len(self._idle)
+        )
+        metrics.gauge("echain_database_waiting", "Who waits for a connection.").set_function(
+            lambda: len(self._waiting)
+        )
+        self._waited = metrics.histogram(
+            "echain_database_wait_seconds", "How long a connection was waited for when none was idle."
+        ).observe
+        self._queried = metrics.histogram(
+            "echain_database_query_seconds",
+            "How long a statement took that was its own transaction.",
+            buckets=_QUERY_SECONDS,
+        ).observe
+        self._committed = metrics.histogram(
+            "echain_database_transaction_seconds",
+            "How long a transaction was open, to its commit or rollback.",
+            buckets=_QUERY_SECONDS,
+        ).observe
 
     async def close(self) -> None:
         """Close idle connections now and busy ones as they come back; those that wait are refused."""
@@ -125,8 +156,13 @@ class Database:
         Raises:
             DatabaseUnavailable: the server is gone. When that happens during COMMIT nobody knows the outcome.
         """
-        async with self.connection() as connection, connection.transaction():
-            yield connection
+        async with self.connection() as connection:
+            began = time.perf_counter()
+            try:
+                async with connection.transaction():
+                    yield connection
+            finally:
+                self._committed(time.perf_counter() - began)
 
     @asynccontextmanager
     async def session(self) -> AsyncGenerator[Connection, None]:
@@ -147,21 +183,25 @@ class Database:
     async def fetch(self, query: str, *args: object) -> list[Row]:
         """Return all rows of one statement on its own connection."""
         connection = await self._acquire()
+        began = time.perf_counter()
         try:
             return await connection.fetch(query, *args)
         except (*_LOST, *_BROKEN) as error:
             raise _translated(error, connection) from error
         finally:
+            self._queried(time.perf_counter() - began)
             self._give_back(connection)
 
     async def fetchrow(self, query: str, *args: object) -> Row | None:
         """Return the first row of one statement, or None."""
         connection = await self._acquire()
+        began = time.perf_counter()
         try:
             return await connection.fetchrow(query, *args)
         except (*_LOST, *_BROKEN) as error:
             raise _translated(error, connection) from error
         finally:
+            self._queried(time.perf_counter() - began)
             self._give_back(connection)
 
     async def fetchval(self, query: str, *args: object) -> Any:
@@ -172,11 +212,13 @@ class Database:
     async def execute(self, query: str, *args: object) -> str:
         """Run one statement that commits by itself and return its command tag."""
         connection = await self._acquire()
+        began = time.perf_counter()
         try:
             return await connection.execute(query, *args)
         except (*_LOST, *_BROKEN) as error:
             raise _translated(error, connection) from error
         finally:
+            self._queried(time.perf_counter() - began)
             self._give_back(connection)
 
     async def _acquire(self) -> Connection:
@@ -187,6 +229,7 @@ class Database:
             if not connection.is_closed():
                 return connection
             self._open -= 1
+        began = time.perf_counter()
         future: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
         if self._open < self._size:
@@ -205,6 +248,7 @@ class Database:
             raise
         finally:
             future.cancel()
+            self._waited(time.perf_counter() - began)
 
     def _give_back(self, connection: Connection) -> None:
         if connection.is_closed():

@@ -143,10 +143,10 @@ async def serve_metrics(metrics: Metrics, *, host: str, port: int) -> AsyncGener
 
     application = web.Application()
     application.router.add_get("/metrics", page)
-    runner = web.AppRunner(application, access_log=None, handle_signals=False)
+    runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port, shutdown_timeout=1)
+        site = web.TCPSite(runner, host, port)
         try:
             await site.start()
         except OSError as error:
