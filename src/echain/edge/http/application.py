@@ -30,10 +30,12 @@ from echain.edge.http.errors import (
     Unauthenticated,
 )
 from echain.edge.http.idempotency import Claim, Idempotency, Kept, checked_key, request_hash
+from echain.edge.http.measures import UNROUTED, HttpMetrics, RouteMeasure
 from echain.edge.http.openapi import openapi_endpoint
 from echain.edge.http.parameters import Parameters, PathParameters
 from echain.edge.http.rendering import NOSNIFF, NOT_MODIFIED, Answer, Renderer, refused
 from echain.edge.http.router import Router
+from echain.infra.metrics import Metrics
 from echain.kernel.errors import EchainError
 from echain.kernel.time import Clock
 
@@ -55,15 +57,18 @@ _LOGGED_REQUEST_ID = ContextVar[str](f"{STRUCTLOG_KEY_PREFIX}request_id")
 _NOT_KEPT = frozenset({401, 408, 429})
 """Refusals that say nothing about the request itself; a retry with the same key may fare better."""
 _SERVER_ERROR = 500
+_MEASURE = "echain.measure"
+"""Where a scope keeps the measure of the route that it led to."""
 
 
 class _Route:
     """An endpoint with its decoders made."""
 
-    __slots__ = ("body", "endpoint", "handler", "path", "public", "query", "raw", "renderer")
+    __slots__ = ("body", "endpoint", "handler", "measure", "path", "public", "query", "raw", "renderer")
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, measure: RouteMeasure) -> None:
         self.endpoint = endpoint
+        self.measure = measure
         self.handler = endpoint.handler
         names = tuple(segment[1:-1] for segment in endpoint.segments if segment.startswith("{"))
         self.path = PathParameters(endpoint.path_params, names)
@@ -85,10 +90,14 @@ class Application:
         clock: Clock,
         idempotency: Idempotency,
         lifespan: Lifespan | None,
+        metrics: Metrics,
     ) -> None:
+        measures = HttpMetrics(metrics)
+        self._unrouted = measures.route(UNROUTED, UNROUTED)
         self._router: Router[_Route] = Router()
         for endpoint in endpoints:
-            self._router.add(endpoint.method, endpoint.path, _Route(endpoint))
+            measure = measures.route(endpoint.method, endpoint.path)
+            self._router.add(endpoint.method, endpoint.path, _Route(endpoint, measure))
         self._authenticate = authenticate
         self._clock = clock
         self._idempotency = idempotency
@@ -130,7 +139,9 @@ class Application:
         answer_headers.append(NOSNIFF)
         await send({"type": "http.response.start", "status": status, "headers": answer_headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
-        self._log.answered(scope, status, perf_counter() - started)
+        seconds = perf_counter() - started
+        scope.get(_MEASURE, self._unrouted).answered(status, seconds)
+        self._log.answered(scope, status, seconds)
 
     def _route(self, scope: Scope) -> tuple[_Route, tuple[str, ...]]:
         found = self._router.find(_raw_path(scope))
@@ -160,6 +171,7 @@ class Application:
             raise HeadersTooLarge
         known = self._known(scope)
         route, values = (known[0], ()) if known else self._route(scope)
+        scope[_MEASURE] = route.measure
         view = Headers(headers)
         cookies = Cookies(headers.get(b"cookie", b""))
         caller = None if route.public else await self._admitted(route.endpoint.auth, view, cookies)
@@ -272,12 +284,13 @@ def application(
     version: str,
     description: str = "",
     lifespan: Lifespan | None = None,
+    metrics: Metrics | None = None,
 ) -> Application:
     """Return the ASGI application of these endpoints, with ``/api/v1/openapi.json`` and ``/docs`` beside.
 
     ``authenticate`` gets headers and cookies and returns who they stand for, or None; for credentials that no
     longer hold it raises an error of kind UNAUTHENTICATED. ``lifespan`` is entered at start-up and left at
-    shutdown.
+    shutdown. Without ``metrics`` the application counts for itself alone.
 
     Raises:
         ValueError: two endpoints at one place, or one that contradicts itself.
@@ -289,4 +302,5 @@ def application(
         clock=clock,
         idempotency=idempotency,
         lifespan=lifespan,
+        metrics=metrics or Metrics(),
     )
