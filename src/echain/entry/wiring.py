@@ -58,6 +58,7 @@ def application_of(
         idempotency=StoredIdempotency(parts.database),
         title=_TITLE,
         version=version("echain"),
+        metrics=parts.metrics,
     )
 
 
