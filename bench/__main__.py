@@ -49,6 +49,9 @@ MEASUREMENTS = {
         *("socket_kb_per_connection", "socket_ws_kb_per_connection"),
         *("resume_10000_s", "resume_ws_10000_s"),
     ),
+    "bench.webhooks": (
+        *("webhook_ack_ms_p50", "webhook_done_ms_p50", "webhook_ack_ms_p99", "webhook_done_ms_p99"),
+    ),
     "bench.jobs": ("job_start_ms_p50", "job_start_ms_p99"),
     "bench.live": (
         *("mined_client_ms_p50", "mined_client_ms_p99"),

@@ -12,7 +12,7 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -57,7 +57,7 @@ async def measure() -> list[Row]:
     with tempfile.TemporaryDirectory() as folder, Postgres(Path(folder) / "postgres") as postgres:
         url = postgres.url()
         await _laid_out(postgres.url("postgres"), url)
-        async with _api(url, Path(folder)) as api, _bare(url) as bare:
+        async with _api(url, Path(folder)) as api, floor_server(url) as bare:
             token, drafts = await _drafts(api)
             return [row async for row in _rows(api, bare, token, drafts)]
 
@@ -65,23 +65,23 @@ async def measure() -> list[Row]:
 async def _rows(api: int, bare: int, token: str, drafts: Sequence[str]) -> AsyncIterator[Row]:
     pages = [str(_event_id(SHORT_EVENTS + number)) for number in range(LONG_EVENTS)]
     signed = {"Authorization": f"Bearer {token}"}
-    draft = msgspec.json.encode(_content("Opening night", 300))
+    draft = msgspec.json.encode(event_content("Opening night", 300))
     cases: dict[str, tuple[list[bytes], list[bytes]]] = {
         "http_cached_rps": (
-            [_request("GET", f"/api/v1/events/{page}") for page in pages],
-            [_request("GET", f"/cached/{page}") for page in pages],
+            [request("GET", f"/api/v1/events/{page}") for page in pages],
+            [request("GET", f"/cached/{page}") for page in pages],
         ),
         "http_row_rps": (
-            [_request("GET", f"/api/v1/events/{draft_id}", signed) for draft_id in drafts],
-            [_request("GET", f"/row/{draft_id}") for draft_id in drafts],
+            [request("GET", f"/api/v1/events/{draft_id}", signed) for draft_id in drafts],
+            [request("GET", f"/row/{draft_id}") for draft_id in drafts],
         ),
         "http_list_rps": (
-            [_request("GET", f"/api/v1/events?page={page}&perPage=20") for page in range(1, 6)],
-            [_request("GET", f"/list/{page}") for page in range(1, 6)],
+            [request("GET", f"/api/v1/events?page={page}&perPage=20") for page in range(1, 6)],
+            [request("GET", f"/list/{page}") for page in range(1, 6)],
         ),
         "http_insert_rps": (
-            [_request("POST", "/api/v1/events", signed, draft)],
-            [_request("POST", "/insert/", {}, draft)],
+            [request("POST", "/api/v1/events", signed, draft)],
+            [request("POST", "/insert/", {}, draft)],
         ),
     }
     generator = await load.limit(
@@ -109,7 +109,7 @@ async def _in_turns(*sides: tuple[int, list[bytes]]) -> list[Load]:
     return [sorted(results, key=lambda one: one.rate)[middle] for results in found]
 
 
-def _request(method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b"") -> bytes:
+def request(method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b"") -> bytes:
     """Return an HTTP request as it goes over the wire."""
     lines = [
         f"{method} {path} HTTP/1.1",
@@ -145,7 +145,7 @@ def _event_id(number: int) -> UUID:
     return derived_id(CHAIN_ID, _contract(number))
 
 
-def _content(title: str, description_bytes: int) -> dict[str, Any]:
+def event_content(title: str, description_bytes: int) -> dict[str, Any]:
     start = utc_now() + timedelta(days=300)
     return {
         "chainId": CHAIN_ID,
@@ -166,7 +166,7 @@ def _content(title: str, description_bytes: int) -> dict[str, Any]:
 async def _event(database: Database, number: int, description_bytes: int) -> None:
     """Write what a published event leaves: its draft, its document, its projection."""
     draft_id, contract, now = uuid7(), _contract(number), utc_now()
-    content = _content(f"Night {number}", description_bytes)
+    content = event_content(f"Night {number}", description_bytes)
     document_hash = Hash32(keccak(b"document %d" % number))
     await database.execute(
         """
@@ -217,7 +217,7 @@ async def _drafts(port: int) -> tuple[str, list[str]]:
             token = (await answer.json())["data"]["accessToken"]
         ids: list[str] = []
         for number in range(DRAFTS):
-            content = _content(f"Draft {number}", 300)
+            content = event_content(f"Draft {number}", 300)
             headers = {"Authorization": f"Bearer {token}"}
             async with client.post("/api/v1/events", json=content, headers=headers) as answer:
                 ids.append((await answer.json())["data"]["id"])
@@ -228,7 +228,7 @@ async def _drafts(port: int) -> tuple[str, list[str]]:
 
 
 @asynccontextmanager
-async def _api(url: str, folder: Path) -> AsyncIterator[int]:
+async def _api(url: str, folder: Path) -> AsyncGenerator[int]:
     """Run the real API in a process of its own; its node is away, which these requests do not need."""
     port = free_port()
     others = {name: text for name, text in os.environ.items() if not name.startswith("ECHAIN_")}
@@ -254,7 +254,7 @@ async def _api(url: str, folder: Path) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def _bare(url: str) -> AsyncIterator[int]:
+async def floor_server(url: str) -> AsyncGenerator[int]:
     """Run the bare application in a process of its own."""
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listening:
         process = await asyncio.create_subprocess_exec(
