@@ -11,10 +11,10 @@ from typing import Any
 import aiohttp
 import pytest
 import websockets
+from tests.live.stage import ADA, EVENT, Stage, staged
 from websockets.asyncio.client import ClientConnection, connect
 
 from echain.edge.live.access import Limits, Timing
-from tests.live.stage import ADA, EVENT, Stage, staged
 
 FAST = Timing(ping_interval=0.3, ping_timeout=0.2, resolution=0.02, closing=0.2)
 

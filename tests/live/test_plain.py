@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import websockets
+from tests.live.stage import ADA, BO, EVENT, Stage, staged
 from websockets.asyncio.client import ClientConnection, connect
 
 from echain.edge.live.access import Limits, Timing
-from tests.live.stage import ADA, BO, EVENT, Stage, staged
 
 
 async def ask(client: ClientConnection, **op: Any) -> Any:

@@ -10,9 +10,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+from tests.live.stage import ADA, EVENT, ORIGIN, Stage, staged
 
 from echain.edge.live.access import Timing
-from tests.live.stage import ADA, EVENT, ORIGIN, Stage, staged
 
 
 class Reader:
