@@ -148,6 +148,7 @@ class Follower:
         """Register the chain and its roots, and read how far it is ingested."""
         chain = self._chain
         async with self._database.transaction() as tx:
+            await limit(tx, durable=True)
             await register(
                 tx,
                 chain.chain_id,

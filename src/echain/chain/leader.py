@@ -38,8 +38,8 @@ _EVICT: Final = """
     JOIN pg_stat_activity AS holder ON holder.pid = blocking.pid
     WHERE waiting.datname = current_database() AND waiting.wait_event_type = 'Lock'
       AND waiting.query LIKE '%chain_cursors%'
-      AND holder.state = 'active' AND holder.wait_event = 'ClientRead'
-      AND holder.query_start < clock_timestamp() - make_interval(secs => $1)
+      AND holder.wait_event IN ('ClientRead', 'ClientWrite')
+      AND holder.state_change < clock_timestamp() - make_interval(secs => $1)
 """
 
 _log = structlog.get_logger(__name__)
@@ -80,8 +80,8 @@ async def limit(tx: Tx, *, durable: bool) -> None:
 async def _beat(connection: Connection) -> None:
     """Talk, so that the session lives; fail when it does not answer.
 
-    The server ends who is silent between statements, but waits for the rest of a COPY for ever. So who is
-    silent within one while others wait for the cursor is ended from here.
+    The server ends who is silent between statements, but waits for the rest of a COPY for ever. So whoever
+    is silent while others wait for the cursor that it holds is ended from here.
     """
     while True:
         await asyncio.sleep(_BEAT_SECONDS)

@@ -1,4 +1,4 @@
-"""An indexer of its own, for tests that kill it: database URL, node URL, what to follow as JSON.
+"""An indexer of its own, for tests that kill it: database URL, node URL, what to follow as JSON, its name.
 
 It writes a line once it is about to work, so that a kill finds it at work however slow the machine is.
 """
@@ -16,8 +16,8 @@ from echain.infra.database import Database
 from echain.tickets.onchain import TicketProjector
 
 
-async def follow(database_url: str, node_url: str, chain: FollowedChain) -> None:
-    database = await Database.connect(database_url, size=4, name="indexer")
+async def follow(database_url: str, node_url: str, chain: FollowedChain, name: str) -> None:
+    database = await Database.connect(database_url, size=4, name=name)
     rpc = Rpc([node_url], chain_id=chain.chain_id)
     projectors = (EventProjector(), TicketProjector(), AdmissionProjector())
     sys.stdout.write("working\n")
@@ -26,4 +26,7 @@ async def follow(database_url: str, node_url: str, chain: FollowedChain) -> None
 
 
 if __name__ == "__main__":
-    asyncio.run(follow(sys.argv[1], sys.argv[2], msgspec.json.decode(sys.argv[3], type=FollowedChain)))
+    database_url, node_url, chain, *name = sys.argv[1:]
+    asyncio.run(
+        follow(database_url, node_url, msgspec.json.decode(chain, type=FollowedChain), *name or ("indexer",))
+    )

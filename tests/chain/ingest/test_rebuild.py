@@ -42,8 +42,8 @@ async def damage(followed: Followed) -> None:
         "DELETE FROM tiers WHERE chain_id = $1 AND tier_id = 0",
         "UPDATE contract_escrow SET paid_in_wei = paid_in_wei + 1 WHERE chain_id = $1",
         "DELETE FROM transfers WHERE chain_id = $1 AND block_number % 2 = 0",
-        "INSERT INTO gate_keys VALUES ($1, 999, decode(repeat('ee', 20), 'hex'), now(), now())"
-        " ON CONFLICT DO NOTHING",
+        """INSERT INTO gate_keys VALUES ($1, 999, decode(repeat('ee', 20), 'hex'), now(), now())
+           ON CONFLICT DO NOTHING""",
         "DELETE FROM poaps WHERE chain_id = $1",
     ):
         await followed.database.execute(statement, chain)
