@@ -53,6 +53,7 @@ MEASUREMENTS = {
         *("webhook_ack_ms_p50", "webhook_done_ms_p50", "webhook_ack_ms_p99", "webhook_done_ms_p99"),
     ),
     "bench.jobs": ("job_start_ms_p50", "job_start_ms_p99"),
+    "bench.jobrate": ("jobs_per_s", "job_effects_per_s"),
     "bench.live": (
         *("mined_client_ms_p50", "mined_client_ms_p99"),
         *("mined_client_1000_ms_p50", "mined_client_1000_ms_p99"),
