@@ -56,6 +56,7 @@ _LOGGED_REQUEST_ID = ContextVar[str](f"{STRUCTLOG_KEY_PREFIX}request_id")
 """What `structlog.contextvars.bind_contextvars` would bind, at a tenth of its price."""
 _NOT_KEPT = frozenset({401, 408, 429})
 """Refusals that say nothing about the request itself; a retry with the same key may fare better."""
+_CLIENT_ERROR = 400
 _SERVER_ERROR = 500
 _MEASURE = "echain.measure"
 """Where a scope keeps the measure of the route that it led to."""
@@ -216,7 +217,8 @@ class Application:
         except BaseException:
             await self._released(claim)
             raise
-        await self._settled(claim, answer)
+        if not (route.endpoint.shows_secret and answer.status < _CLIENT_ERROR):
+            await self._settled(claim, answer)
         return answer
 
     async def _run_claimed(self, route: _Route, call: Call[Any, Any, Any], scope: Scope) -> Answer:

@@ -42,6 +42,7 @@ class Endpoint:
     media_type: str = "application/json"
     listed: bool = True
     idempotent: bool = False
+    shows_secret: bool = False
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
 
     def __post_init__(self) -> None:
@@ -97,9 +98,14 @@ class WriteOptions(Options, total=False):
 
 
 class PostOptions(WriteOptions, total=False):
-    """What a POST may say: ``idempotent`` lets it honour Idempotency-Key."""
+    """What a POST may say.
+
+    ``idempotent`` lets it honour Idempotency-Key. ``shows_secret`` is for answers that are given once: they are
+    not kept, and a retry hears that the first request took effect; the handler binds its claim by `Call.once`.
+    """
 
     idempotent: bool
+    shows_secret: bool
 
 
 def get(
