@@ -24,7 +24,7 @@ def module_database_url(fresh_database: Callable[[], str]) -> str:
 @pytest.fixture
 async def database(module_database_url: str) -> AsyncIterator[Database]:
     pool = await Database.connect(module_database_url, size=10, name="test")
-    for table in ("sessions", "wallets", "users", "sign_in_nonces", "outbox"):
+    for table in ("api_keys", "sessions", "wallets", "users", "sign_in_nonces", "outbox"):
         await pool.execute(f"DELETE FROM {table}")
     yield pool
     await pool.close()

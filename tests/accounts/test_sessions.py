@@ -98,9 +98,7 @@ async def test_a_refresh_token_that_was_used_ends_the_whole_session(
     assert (await browser.refresh(fresh["refreshToken"])).code == "auth.refresh_unknown"
     assert (await thief.refresh(stolen)).code == "auth.refresh_unknown"
     told = await database.fetch("SELECT channels, type, data::json ->> 'kind' FROM outbox")
-    assert [tuple(row) for row in told] == [
-        (f"user:{wallet.address}", "notification", "security")
-    ]
+    assert [tuple(row) for row in told] == [(f"user:{wallet.address}", "notification", "security")]
 
 
 async def test_the_owner_who_comes_second_is_refused_and_the_thief_loses_what_he_got(

@@ -84,7 +84,7 @@ def test_constraints_of_the_types_are_published(published: Any):
         ("/api/v1/cached", "get", "200 304 400 422 431 500 503"),
         ("/api/v1/things/{id}", "get", "200 304 400 404 422 431 500 503"),
         ("/api/v1/me", "get", "200 304 400 401 403 422 431 500 503"),
-        ("/api/v1/maybe", "get", "200 304 400 401 422 431 500 503"),
+        ("/api/v1/maybe", "get", "200 304 400 401 403 422 431 500 503"),
         ("/api/v1/things", "post", "201 400 401 403 408 409 413 415 422 429 431 500 503"),
         ("/api/v1/things/{id}", "put", "200 400 401 403 404 408 412 413 415 422 431 500 503"),
         ("/api/v1/things/{id}", "delete", "200 202 400 401 403 404 422 431 500 503"),
@@ -110,9 +110,10 @@ def test_the_codes_of_a_conflict_are_listed(published: Any):
 def test_security_says_who_may_call(published: Any):
     paths = published["paths"]
     assert paths["/api/v1/cached"]["get"]["security"] == []
-    assert paths["/api/v1/me"]["get"]["security"] == [{"user": []}]
+    keys = {"key": ["people:read"]}
+    assert paths["/api/v1/me"]["get"]["security"] == [{"user": []}, keys]
     assert paths["/api/v1/scan"]["post"]["security"] == [{"gate": []}]
-    assert paths["/api/v1/maybe"]["get"]["security"] == [{}, {"user": []}, {"gate": []}]
+    assert paths["/api/v1/maybe"]["get"]["security"] == [{}, {"user": []}, {"gate": []}, keys]
 
 
 def test_types_of_the_same_name_are_kept_apart():

@@ -12,9 +12,9 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from echain.accounts import store
-from echain.accounts.tokens import ACCESS_PREFIX, hashed, is_token
-from echain.accounts.types import AccessTokenInvalid
+from echain.accounts import keystore, store
+from echain.accounts.tokens import ACCESS_PREFIX, KEY_PREFIX, hashed, is_token
+from echain.accounts.types import AccessTokenInvalid, ApiKeyInvalid
 from echain.edge.http import Caller
 from echain.infra.database import Database, DatabaseUnavailable, connect
 from echain.kernel.time import Clock
@@ -27,10 +27,11 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("echain.account
 
 
 class Authenticator:
-    """Calls `Caller`s by their access tokens.
+    """Calls `Caller`s by their access tokens and API keys.
 
-    A session that ends is refused at once in the process that ends it (`forget`), within a round trip in
-    those that run `follow`, and after 30 s wherever neither reaches. The last 10,000 used are remembered.
+    A session or key that ends is refused at once in the process that ends it (`forget`), within a round
+    trip in those that run `follow`, and after 30 s wherever neither reaches. The last 10,000 used are
+    remembered.
     """
 
     def __init__(
@@ -44,13 +45,20 @@ class Authenticator:
         self._generation = 0
 
     async def __call__(self, headers: Mapping[str, str], _cookies: Mapping[str, str]) -> Caller | None:
-        """Return the user whose access token is in ``Authorization: Bearer``, None when none of ours is.
+        """Return the user whose token or key is in ``Authorization: Bearer``, None when none of ours is.
 
         Raises:
             AccessTokenInvalid: it is one of ours by its looks, but unknown, expired, or its session ended.
+            ApiKeyInvalid: the same of a key.
         """
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not is_token(token, ACCESS_PREFIX):
+        if scheme.lower() != "bearer":
+            return None
+        if is_token(token, ACCESS_PREFIX):
+            look_up = self._by_token
+        elif is_token(token, KEY_PREFIX):
+            look_up = self._by_key
+        else:
             return None
         key = hashed(token)
         now = self._clock()
@@ -58,27 +66,34 @@ class Authenticator:
         if known is not None and now < known[1]:
             self._known.move_to_end(key)
             return known[0]
-        return await self._looked_up(key, now)
-
-    async def _looked_up(self, key: bytes, now: datetime) -> Caller:
         generation = self._generation
-        bearer = await store.bearer(self._database, key, now=now)
-        if bearer is None:
-            self._known.pop(key, None)
-            raise AccessTokenInvalid
-        caller = Caller("user", bearer.user_id, bearer.address, bearer.session_id)
-        # A session may have ended between the reading and this line; then the row is not worth remembering.
+        self._known.pop(key, None)
+        caller, expires_at = await look_up(key, now)
+        # It may have ended between the reading and this line; then the row is not worth remembering.
         if generation == self._generation:
-            self._known[key] = caller, min(now + REMEMBERED, bearer.expires_at)
-            self._known.move_to_end(key)
+            self._known[key] = caller, min(now + REMEMBERED, expires_at)
             if len(self._known) > CAPACITY:
                 self._known.popitem(last=False)
         return caller
 
-    def forget(self, sessions: Collection[UUID]) -> None:
-        """Drop what is remembered of these sessions; call it once the ending transaction has committed."""
+    async def _by_token(self, key: bytes, now: datetime) -> tuple[Caller, datetime]:
+        bearer = await store.bearer(self._database, key, now=now)
+        if bearer is None:
+            raise AccessTokenInvalid
+        return Caller("user", bearer.user_id, bearer.address, bearer.session_id), bearer.expires_at
+
+    async def _by_key(self, key: bytes, now: datetime) -> tuple[Caller, datetime]:
+        bearer = await keystore.key_bearer(self._database, key, now=now)
+        if bearer is None:
+            raise ApiKeyInvalid
+        scopes = frozenset(bearer.scopes)
+        return Caller("user", bearer.user_id, bearer.address, None, bearer.key_id, scopes), bearer.expires_at
+
+    def forget(self, ended: Collection[UUID]) -> None:
+        """Drop what is remembered of these sessions and keys; call it once their end has committed."""
         self._generation += 1
-        for key in [key for key, (caller, _) in self._known.items() if caller.session in sessions]:
+        known = self._known.items()
+        for key in [key for key, (one, _) in known if one.session in ended or one.key in ended]:
             del self._known[key]
 
     def forget_all(self) -> None:

@@ -11,11 +11,12 @@ from typing import Final
 
 ACCESS_PREFIX: Final = "eca_"
 REFRESH_PREFIX: Final = "ecr_"
+KEY_PREFIX: Final = "eck_"
 """Prefixes let a secret scanner find leaked tokens, and keep one kind from passing as the other."""
 
 SALT_BYTES: Final = 32
 
-_TOKEN: Final = re.compile(r"ec[ar]_[A-Za-z0-9_-]{43}")
+_TOKEN: Final = re.compile(r"ec[ark]_[A-Za-z0-9_-]{43}")
 
 
 def new_token(prefix: str) -> str:

@@ -71,6 +71,25 @@ class Ended(msgspec.Struct, frozen=True):
     ended: int
 
 
+class ApiKey(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """A key without its secret, of which ``prefix`` is the beginning."""
+
+    id: UUID
+    name: str
+    prefix: str
+    scopes: tuple[str, ...]
+    created_at: datetime
+    expires_at: datetime
+    last_used_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
+class IssuedKey(ApiKey, frozen=True, rename="camel", kw_only=True):
+    """A key that was just made; ``key`` is shown here once, only its hash is kept."""
+
+    key: str
+
+
 class SignInRefused(EchainError):
     """The sign-in is refused; ask for a new nonce and sign again."""
 
@@ -165,6 +184,27 @@ class AccessTokenInvalid(EchainError):
 
     kind = Kind.UNAUTHENTICATED
     code = "auth.token_invalid"
+
+
+class ApiKeyInvalid(EchainError):
+    """The API key is unknown, expired or revoked; make a new one."""
+
+    kind = Kind.UNAUTHENTICATED
+    code = "auth.api_key_invalid"
+
+
+class ApiKeyNotFound(EchainError):
+    """You have no such API key, or it was revoked or expired."""
+
+    kind = Kind.NOT_FOUND
+    code = "auth.api_key_not_found"
+
+
+class TooManyKeys(EchainError):
+    """You have 50 live API keys; revoke one that is not used any more."""
+
+    kind = Kind.CONFLICT
+    code = "auth.too_many_api_keys"
 
 
 class RefreshTokenUnknown(EchainError):

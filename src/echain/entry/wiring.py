@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from echain.accounts import keyrest
 from echain.accounts import rest as accounts_rest
 from echain.accounts import service as accounts
 from echain.admission import rest as admission_rest
@@ -19,7 +20,7 @@ from echain.chain.chains import configured
 from echain.chain.contractwallet import ContractWallets
 from echain.chain.fees import Fees
 from echain.chain.keys import KeyUnusable
-from echain.edge.http import Application, Caller, Endpoint, StoredIdempotency, application
+from echain.edge.http import Application, Caller, Endpoint, StoredIdempotency, application, scopes_of
 from echain.entry import health
 from echain.entry.addressbook import AddressBook
 from echain.entry.connections import Services
@@ -73,7 +74,7 @@ def endpoints_of(
     intents = _intents(parts, book, fees)
     chain_ids = [one.chain_id for one in config.chains]
     known = {chain_id: quote.chain for chain_id, quote in fees.items()}
-    return [
+    slices = [
         *accounts_rest.endpoints(
             parts.database,
             users,
@@ -92,6 +93,7 @@ def endpoints_of(
         *chain_rest.endpoints(parts.database, parts.rpcs, fees),
         *health.endpoints(parts.database, parts.redis, parts.rpcs, realtime_url=config.realtime_url),
     ]
+    return [*slices, *keyrest.endpoints(parts.database, users, scopes=scopes_of(slices))]
 
 
 def fees_of(config: Config, parts: Services, stack: AsyncExitStack) -> dict[int, Fees]:

@@ -4,13 +4,14 @@ from echain.edge.http.answer import Cookie, Raw, Rendered, Reply
 from echain.edge.http.application import Application, application
 from echain.edge.http.body import Disconnected, RawBody, check_depth
 from echain.edge.http.call import Auth, Call, Caller, Nothing
-from echain.edge.http.endpoint import Endpoint, delete, get, post, put
-from echain.edge.http.errors import Forbidden, Unauthenticated
+from echain.edge.http.endpoint import SESSIONS_ONLY, Endpoint, delete, get, post, put, scopes_of
+from echain.edge.http.errors import Forbidden, ScopeMissing, Unauthenticated
 from echain.edge.http.fields import AddressText, HashText, Moment, WeiText
 from echain.edge.http.idempotency import Idempotency
 from echain.edge.http.idempotency_store import StoredIdempotency
 
 __all__ = [
+    "SESSIONS_ONLY",
     "AddressText",
     "Application",
     "Auth",
@@ -28,6 +29,7 @@ __all__ = [
     "RawBody",
     "Rendered",
     "Reply",
+    "ScopeMissing",
     "StoredIdempotency",
     "Unauthenticated",
     "WeiText",
@@ -37,4 +39,5 @@ __all__ = [
     "get",
     "post",
     "put",
+    "scopes_of",
 ]

@@ -58,11 +58,11 @@ class Reply(msgspec.Struct, frozen=True):
 class Rendered(msgspec.Struct, frozen=True):
     """Encoded JSON of ``data``, spliced into the envelope as it is.
 
-    ``etag`` is the unquoted strong tag, computed from ``data`` when None.
+    ``etag`` is the strong tag in its quotes, computed from ``data`` when None.
     """
 
     data: bytes
-    etag: str | None = None
+    etag: bytes | None = None
 
 
 class Raw(msgspec.Struct, frozen=True):

@@ -27,6 +27,7 @@ from echain.edge.http.errors import (
     Internal,
     MethodNotAllowed,
     RouteNotFound,
+    ScopeMissing,
     Unauthenticated,
 )
 from echain.edge.http.idempotency import Claim, Idempotency, Kept, checked_key, request_hash
@@ -65,7 +66,18 @@ _MEASURE = "echain.measure"
 class _Route:
     """An endpoint with its decoders made."""
 
-    __slots__ = ("body", "endpoint", "handler", "measure", "path", "public", "query", "raw", "renderer")
+    __slots__ = (
+        "body",
+        "endpoint",
+        "handler",
+        "measure",
+        "path",
+        "public",
+        "query",
+        "raw",
+        "renderer",
+        "scope",
+    )
 
     def __init__(self, endpoint: Endpoint, measure: RouteMeasure) -> None:
         self.endpoint = endpoint
@@ -77,6 +89,7 @@ class _Route:
         self.raw = endpoint.body is RawBody
         self.body = Body(endpoint.body) if endpoint.takes_body and not self.raw else None
         self.public = endpoint.auth is Auth.PUBLIC
+        self.scope = endpoint.scope
         self.renderer = Renderer(endpoint)
 
 
@@ -175,7 +188,7 @@ class Application:
         scope[_MEASURE] = route.measure
         view = Headers(headers)
         cookies = Cookies(headers.get(b"cookie", b""))
-        caller = None if route.public else await self._admitted(route.endpoint.auth, view, cookies)
+        caller = None if route.public else await self._admitted(route, view, cookies)
         path = known[1] if known else route.path.decode(values)
         if known is None:
             self._remember(scope, route, path)
@@ -194,7 +207,8 @@ class Application:
             await route.handler(call), now, request_id, headers.get(b"if-none-match")
         )
 
-    async def _admitted(self, auth: Auth, headers: Headers, cookies: Cookies) -> Caller | None:
+    async def _admitted(self, route: _Route, headers: Headers, cookies: Cookies) -> Caller | None:
+        auth = route.endpoint.auth
         caller = await self._authenticate(headers, cookies)
         if caller is None:
             if auth is Auth.OPTIONAL:
@@ -202,6 +216,8 @@ class Application:
             raise Unauthenticated
         if (auth is Auth.USER and caller.kind != "user") or (auth is Auth.GATE and caller.kind != "gate"):
             raise Forbidden
+        if caller.scopes is not None and route.scope not in caller.scopes:
+            raise ScopeMissing(scope=route.scope)
         return caller
 
     async def _once(self, route: _Route, call: Call[Any, Any, Any], scope: Scope, raw_body: bytes) -> Answer:

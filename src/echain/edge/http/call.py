@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from enum import Enum
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -13,7 +13,11 @@ import msgspec
 from echain.edge.http.errors import Unauthenticated
 from echain.edge.http.idempotency import Claim
 from echain.infra.database import Tx
+from echain.kernel.errors import invalid_field
 from echain.kernel.evm import Address
+
+_SEEN: Final = "echain-seen"
+_LONGEST_ID: Final = 19
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,12 +45,17 @@ class Auth(Enum):
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who sent the request: a user with the address they signed in with, or a gate."""
+    """Who sent the request: a user with the address they signed in with, or a gate.
+
+    A user comes by a ``session``, which may do everything, or by an API ``key`` with its ``scopes``.
+    """
 
     kind: Literal["user", "gate"]
     id: UUID
     address: Address | None = None
     session: UUID | None = None
+    key: UUID | None = None
+    scopes: frozenset[str] | None = None
 
 
 class Headers(Mapping[str, str]):
@@ -128,6 +137,22 @@ class Call(msgspec.Struct, Generic[P, Q, B], frozen=True, gc=False):
         if self.caller is None:
             raise Unauthenticated
         return self.caller
+
+    @property
+    def seen(self) -> int:
+        """Return the id of a message that the client knows, as ``Echain-Seen`` says it; 0 when it says none.
+
+        What the answer shows must not be older than that message.
+
+        Raises:
+            Invalid: the header holds something else.
+        """
+        text = self.headers.get(_SEEN)
+        if text is None:
+            return 0
+        if not (text.isascii() and text.isdigit() and len(text) <= _LONGEST_ID):
+            raise invalid_field(_SEEN, "the id of a message")
+        return int(text)
 
     async def once(self, tx: Tx) -> None:
         """Bind the request's Idempotency-Key to this transaction: its effect commits once, whatever crashes.

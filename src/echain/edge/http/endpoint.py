@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypedDict, Unpack
 
@@ -17,6 +17,9 @@ Handler: TypeAlias = Callable[[Call[P, Q, B]], Awaitable[object]]
 Decorator: TypeAlias = Callable[[Handler[P, Q, B]], "Endpoint"]
 
 DEFAULT_MAX_BODY_BYTES = 65_536
+
+SESSIONS_ONLY = "auth"
+"""The tag of endpoints that want a person who signed in; no API key opens them."""
 
 _SEGMENT = re.compile(r"\{[a-z][A-Za-z0-9_]*\}|[A-Za-z0-9._~-]+")
 
@@ -69,6 +72,11 @@ class Endpoint:
         return tuple(self.path.split("/")[1:])
 
     @property
+    def scope(self) -> str:
+        """What an API key must be allowed, as ``events:read`` or ``events:write``."""
+        return f"{self.tag}:{'read' if self.method == 'GET' else 'write'}"
+
+    @property
     def takes_body(self) -> bool:
         """Whether a body is read at all."""
         return self.method in {"POST", "PUT"}
@@ -106,6 +114,15 @@ class PostOptions(WriteOptions, total=False):
 
     idempotent: bool
     shows_secret: bool
+
+
+def scopes_of(endpoints: Iterable[Endpoint]) -> set[str]:
+    """Return every scope that an API key may be given: of what asks who calls and wants no session."""
+    return {
+        one.scope
+        for one in endpoints
+        if one.tag != SESSIONS_ONLY and one.auth not in (Auth.PUBLIC, Auth.GATE)
+    }
 
 
 def get(

@@ -46,6 +46,13 @@ class Forbidden(EchainError):
     code = "auth.forbidden"
 
 
+class ScopeMissing(EchainError):
+    """This API key may not do that; use one with the scope in the details, or sign in where none has it."""
+
+    kind = Kind.FORBIDDEN
+    code = "auth.scope_missing"
+
+
 class RouteNotFound(Refusal):
     """There is no such path; paths have no trailing slash. See /docs."""
 

@@ -14,7 +14,7 @@ from msgspec import NODEFAULT, inspect
 from echain.edge.http.answer import Raw
 from echain.edge.http.body import RawBody
 from echain.edge.http.call import Auth, Call, Nothing
-from echain.edge.http.endpoint import Endpoint, get
+from echain.edge.http.endpoint import Endpoint, get, scopes_of
 from echain.edge.http.errors import (
     BodyTooLarge,
     Forbidden,
@@ -22,6 +22,7 @@ from echain.edge.http.errors import (
     Internal,
     Malformed,
     RouteNotFound,
+    ScopeMissing,
     SlowBody,
     Truncated,
     Unauthenticated,
@@ -67,6 +68,7 @@ _HEADERS: dict[str, Schema] = {
 _SECURITY_SCHEMES: dict[str, Schema] = {
     "user": {"type": "http", "scheme": "bearer", "description": "A user's access token."},
     "gate": {"type": "http", "scheme": "bearer", "description": "A gate's secret."},
+    "key": {"type": "http", "scheme": "bearer", "description": "An API key that has the scope."},
 }
 _SECURITY: dict[Auth, list[dict[str, list[str]]]] = {
     Auth.PUBLIC: [],
@@ -75,6 +77,13 @@ _SECURITY: dict[Auth, list[dict[str, list[str]]]] = {
     Auth.GATE: [{"gate": []}],
     Auth.ANY: [{"user": []}, {"gate": []}],
 }
+
+
+def _security(endpoint: Endpoint) -> list[dict[str, list[str]]]:
+    keys = [{"key": [scope]} for scope in scopes_of([endpoint])]
+    return [*_SECURITY[endpoint.auth], *keys]
+
+
 _CLOSED_STATUSES = frozenset({404, 409, 412, 422})
 """Their codes are listed in full; the others may also carry codes of credentials and parts that are down."""
 
@@ -202,7 +211,7 @@ def _operation(endpoint: Endpoint, schemas: _Schemas) -> Schema:
         "tags": [endpoint.tag],
         "parameters": [*_struct_parameters(endpoint, schemas), *_header_parameters(endpoint)],
         "responses": {**_successes(endpoint, schemas), **_failures(endpoint)},
-        "security": _SECURITY[endpoint.auth],
+        "security": _security(endpoint),
     }
     if endpoint.description:
         operation["description"] = endpoint.description
@@ -288,6 +297,8 @@ def errors_of(endpoint: Endpoint) -> tuple[type[EchainError], ...]:
         errors.append(Unauthenticated)
     if endpoint.auth in {Auth.USER, Auth.GATE}:
         errors.append(Forbidden)
+    if endpoint.auth not in {Auth.PUBLIC, Auth.GATE}:
+        errors.append(ScopeMissing)
     if endpoint.takes_body:
         errors += [SlowBody, BodyTooLarge, Truncated]
     if endpoint.takes_body and endpoint.body is not RawBody:

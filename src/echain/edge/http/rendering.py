@@ -104,8 +104,7 @@ def _encoded(result: object, *, tagged: bool) -> tuple[bytes, PageInfo | None, b
     if type(result) is Rendered:
         if not tagged:
             return result.data, None, b""
-        etag = rendered_etag(result.data) if result.etag is None else b'"%b"' % result.etag.encode("ascii")
-        return result.data, None, etag
+        return result.data, None, rendered_etag(result.data) if result.etag is None else result.etag
     page: PageInfo | None = None
     if type(result) is Page:
         page = result.info

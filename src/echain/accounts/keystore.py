@@ -1,0 +1,121 @@
+"""All SQL of API keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from echain.infra.database import Database, Row, Tx
+from echain.kernel.evm import Address
+
+_USE_NOTED: Final = timedelta(minutes=1)
+"""A key in constant use is written once in so long."""
+
+
+class NewKey(msgspec.Struct, frozen=True):
+    """A key about to be written."""
+
+    id: UUID
+    user_id: UUID
+    address: Address
+    name: str
+    prefix: str
+    hash: bytes
+    scopes: Sequence[str]
+    created_at: datetime
+    expires_at: datetime
+
+
+class KeyBearer(msgspec.Struct, frozen=True):
+    """Whom a key speaks for, what it may, and until when."""
+
+    key_id: UUID
+    user_id: UUID
+    address: Address
+    scopes: Sequence[str]
+    expires_at: datetime
+
+
+async def insert_key(tx: Tx, key: NewKey, *, most_live: int, forget_before: datetime) -> bool:
+    """Write a key, unless its user has ``most_live`` live ones; drop those dead since ``forget_before``.
+
+    The user's row is the lock that makes the count true.
+    """
+    await tx.execute("SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", key.user_id)
+    await tx.execute(
+        "DELETE FROM api_keys WHERE user_id = $1 AND least(revoked_at, expires_at) < $2",
+        key.user_id,
+        forget_before,
+    )
+    row = await tx.fetchrow(
+        """
+        INSERT INTO api_keys (id, user_id, address, name, prefix, hash, scopes, created_at, expires_at)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
+        WHERE $10 > (
+            SELECT count(*) FROM api_keys WHERE user_id = $2 AND revoked_at IS NULL AND expires_at > $8
+        )
+        RETURNING id
+        """,
+        key.id,
+        key.user_id,
+        key.address,
+        key.name,
+        key.prefix,
+        key.hash,
+        key.scopes,
+        key.created_at,
+        key.expires_at,
+        most_live,
+    )
+    return row is not None
+
+
+async def key_bearer(database: Database, key_hash: bytes, *, now: datetime) -> KeyBearer | None:
+    """Return whom a live key speaks for, and note that it was used."""
+    row = await database.fetchrow(
+        """
+        SELECT id, user_id, address, scopes, expires_at, last_used_at FROM api_keys
+        WHERE hash = $1 AND revoked_at IS NULL AND expires_at > $2
+        """,
+        key_hash,
+        now,
+    )
+    if row is None:
+        return None
+    *bearer, last_used_at = row.values()
+    if last_used_at is None or last_used_at <= now - _USE_NOTED:
+        await database.execute(
+            "UPDATE api_keys SET last_used_at = greatest(last_used_at, $2) WHERE id = $1", row["id"], now
+        )
+    return KeyBearer(*bearer)
+
+
+async def keys_of(database: Database, user_id: UUID, *, limit: int) -> Sequence[Row]:
+    """Return a user's keys, the newest first, dead ones among them."""
+    return await database.fetch(
+        """
+        SELECT id, name, prefix, scopes, created_at, expires_at, last_used_at, revoked_at FROM api_keys
+        WHERE user_id = $1 ORDER BY id DESC LIMIT $2
+        """,
+        user_id,
+        limit,
+    )
+
+
+async def revoke_key(tx: Tx, user_id: UUID, key_id: UUID, *, now: datetime) -> bool:
+    """End one live key of a user, telling all processes at commit; False when there is none."""
+    row = await tx.fetchrow(
+        """
+        UPDATE api_keys SET revoked_at = $3
+        WHERE id = $2 AND user_id = $1 AND revoked_at IS NULL AND expires_at > $3
+        RETURNING pg_notify('session_ended', id::text)
+        """,
+        user_id,
+        key_id,
+        now,
+    )
+    return row is not None

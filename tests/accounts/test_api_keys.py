@@ -1,0 +1,222 @@
+"""API keys: what they open, what they never open, and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+from tests.accounts.people import PUBLIC_URL, Browser, Clock, Process, Wallet
+
+from echain.accounts import keyrest, rest, service
+from echain.edge.http import (
+    SESSIONS_ONLY,
+    Auth,
+    Call,
+    Endpoint,
+    Nothing,
+    StoredIdempotency,
+    application,
+    get,
+    post,
+    scopes_of,
+)
+from echain.infra.database import Database
+
+
+class Echo(msgspec.Struct):
+    user: UUID
+
+
+def things() -> list[Endpoint]:
+    """Endpoints of a slice, and one that wants a session."""
+
+    @get("/api/v1/auth/things", summary="Read", tag="things", answer=Echo, auth=Auth.USER)
+    async def read(call: Call[Nothing, Nothing, Nothing]) -> Echo:
+        return Echo(call.user.id)
+
+    @post("/api/v1/auth/things", summary="Write", tag="things", answer=Echo, auth=Auth.USER)
+    async def write(call: Call[Nothing, Nothing, Nothing]) -> Echo:
+        return Echo(call.user.id)
+
+    @get("/api/v1/auth/others", summary="Read others", tag="others", answer=Echo, auth=Auth.ANY)
+    async def others(call: Call[Nothing, Nothing, Nothing]) -> Echo:
+        return Echo(call.user.id)
+
+    @get("/api/v1/auth/open", summary="Read what is open", tag="open", answer=Echo)
+    async def opened(_: Call[Nothing, Nothing, Nothing]) -> Echo:
+        return Echo(UUID(int=0))
+
+    return [read, write, others, opened]
+
+
+@pytest.fixture
+def start(database: Database, clock: Clock) -> Callable[..., Process]:
+    def process() -> Process:
+        users = service.authenticator(database, clock)
+        slices = things()
+        keys = keyrest.endpoints(database, users, scopes=scopes_of(slices))
+        # The test's browser asks below /api/v1/auth.
+        moved = [replace(one, path=one.path.replace("/v1/", "/v1/auth/")) for one in keys]
+        app = application(
+            [
+                *rest.endpoints(database, users, public_url=PUBLIC_URL, chain_ids=(84532,)),
+                *slices,
+                *moved,
+            ],
+            authenticate=users,
+            clock=clock,
+            idempotency=StoredIdempotency(database),
+            title="echain",
+            version="1",
+        )
+        return Process(app, users)
+
+    return process
+
+
+@pytest.fixture
+async def signed_in(browser: Browser, wallet: Wallet) -> Browser:
+    await wallet.sign_in(browser)
+    return browser
+
+
+async def make(browser: Browser, *scopes: str, **body: Any) -> Any:
+    return await browser.post("/api-keys", {"name": "till", "scopes": scopes, **body})
+
+
+def program(browser: Browser, key: str) -> Browser:
+    return Browser(browser.process, token=key)
+
+
+async def test_a_key_opens_what_its_scopes_name_in_its_users_name(signed_in: Browser) -> None:
+    issued = (await make(signed_in, "things:read")).data
+    caller = program(signed_in, issued["key"])
+    me = (await signed_in.get("/me")).data["userId"]
+    assert (await caller.get("/things")).data == {"user": me}
+
+
+async def test_a_key_opens_nothing_else(signed_in: Browser) -> None:
+    caller = program(signed_in, (await make(signed_in, "things:read")).data["key"])
+    for method, path, scope in (("POST", "/things", "things:write"), ("GET", "/others", "others:read")):
+        answer = await caller.send(method, path)
+        assert (answer.status, answer.code) == (403, "auth.scope_missing")
+        assert answer.body["error"]["details"] == {"scope": scope}
+    assert (await caller.get("/open")).status == 200
+
+
+async def test_no_key_opens_sessions_or_keys_whatever_its_scopes(signed_in: Browser) -> None:
+    everything = (await signed_in.get("/api-keys/scopes")).data
+    assert everything == ["others:read", "things:read", "things:write"]
+    key = (await make(signed_in, *everything)).data
+    caller = program(signed_in, key["key"])
+    for method, path in (
+        ("GET", "/me"),
+        ("GET", "/sessions"),
+        ("DELETE", "/sessions"),
+        ("POST", "/logout"),
+        ("GET", "/api-keys"),
+        ("POST", "/api-keys"),
+        ("DELETE", f"/api-keys/{key['id']}"),
+    ):
+        assert (await caller.send(method, path)).code == "auth.scope_missing", path
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"scopes": ["things:delete"]}, "scopes"),
+        ({"scopes": [f"{SESSIONS_ONLY}:read"]}, "scopes"),
+        ({"scopes": ["open:read"]}, "scopes"),
+        ({"scopes": []}, "scopes"),
+        ({"name": ""}, "name"),
+        ({"name": "a\nb"}, "name"),
+        ({"expiresAt": "2026-01-02T03:04:05Z"}, "expiresAt"),
+        ({"expiresAt": "2028-01-02T03:04:05Z"}, "expiresAt"),
+        ({"userId": str(UUID(int=1))}, "userId"),
+    ],
+)
+async def test_a_key_that_cannot_be_is_not_made(
+    signed_in: Browser, database: Database, body: dict[str, Any], field: str
+) -> None:
+    answer = await signed_in.post("/api-keys", {"name": "till", "scopes": ["things:read"], **body})
+    assert (answer.status, answer.body["error"]["details"]["fields"][0]["path"]) == (422, field)
+    assert await database.fetchval("SELECT count(*) FROM api_keys") == 0
+
+
+async def test_the_secret_is_shown_once_and_only_its_hash_is_kept(
+    signed_in: Browser, database: Database
+) -> None:
+    issued = (await make(signed_in, "things:read")).data
+    (listed,) = (await signed_in.get("/api-keys")).data
+    assert "key" not in listed
+    assert issued["key"].startswith(listed["prefix"])
+    row = await database.fetchrow("SELECT api_keys::text AS kept FROM api_keys")
+    assert row is not None
+    assert issued["key"][12:] not in row["kept"]
+
+
+async def test_a_key_ends_at_its_time(signed_in: Browser, clock: Clock) -> None:
+    until = (clock() + timedelta(hours=1)).isoformat()
+    caller = program(signed_in, (await make(signed_in, "things:read", expiresAt=until)).data["key"])
+    clock.pass_by(minutes=59)
+    assert (await caller.get("/things")).status == 200
+    clock.pass_by(minutes=1)
+    assert (await caller.get("/things")).code == "auth.api_key_invalid"
+
+
+async def test_a_revoked_key_opens_nothing_at_once_and_elsewhere_when_told(
+    signed_in: Browser, start: Callable[..., Process], database_url_of: str
+) -> None:
+    issued = (await make(signed_in, "things:read")).data
+    elsewhere = start()
+    hearing = asyncio.create_task(elsewhere.authenticator.follow(database_url_of))
+    here, there = program(signed_in, issued["key"]), Browser(elsewhere, token=issued["key"])
+    assert (await here.get("/things")).status == (await there.get("/things")).status == 200
+    await signed_in.delete(f"/api-keys/{issued['id']}")
+    assert (await here.get("/things")).code == "auth.api_key_invalid"
+    async with asyncio.timeout(10):
+        while (await there.get("/things")).status == 200:
+            await asyncio.sleep(0.01)
+    hearing.cancel()
+
+
+@pytest.fixture
+def database_url_of(module_database_url: str) -> str:
+    return module_database_url
+
+
+async def test_a_strangers_key_is_not_found(signed_in: Browser, other_browser: Browser, clock: Clock) -> None:
+    issued = (await make(signed_in, "things:read")).data
+    await Wallet(clock).sign_in(other_browser)
+    assert (await other_browser.delete(f"/api-keys/{issued['id']}")).status == 404
+    assert (await other_browser.get("/api-keys")).data == []
+    assert (await program(signed_in, issued["key"]).get("/things")).status == 200
+
+
+async def test_of_many_that_race_for_the_last_place_as_many_win_as_there_are_places(
+    signed_in: Browser, database: Database
+) -> None:
+    answers = await asyncio.gather(*(make(signed_in, "things:read") for _ in range(60)))
+    assert sorted(answer.status for answer in answers) == [201] * 50 + [409] * 10
+    assert await database.fetchval("SELECT count(*) FROM api_keys") == 50
+
+
+async def test_the_last_use_is_noted_and_a_busy_key_is_not_written_each_time(
+    signed_in: Browser, database: Database, clock: Clock
+) -> None:
+    caller = program(signed_in, (await make(signed_in, "things:read")).data["key"])
+    for _ in range(5):
+        await caller.get("/things")
+    first = await database.fetchrow("SELECT last_used_at, xmin::text FROM api_keys")
+    clock.pass_by(seconds=45)  # past what a process remembers, within what is not written again
+    await caller.get("/things")
+    assert await database.fetchrow("SELECT last_used_at, xmin::text FROM api_keys") == first
+    clock.pass_by(seconds=45)
+    await caller.get("/things")
+    assert await database.fetchval("SELECT last_used_at FROM api_keys") == clock()
