@@ -117,13 +117,22 @@ async def test_twenty_are_the_most_also_when_all_are_made_at_once(office: Office
     assert (await eve.client("POST", ROOT, json_body={"url": HOOK})).status == 201
 
 
-async def test_a_creation_that_is_sent_again_creates_once(office: Office) -> None:
+async def test_a_creation_that_is_sent_again_creates_once_and_its_secret_is_kept_nowhere(office: Office) -> None:
     ada = await office.person()
     key = {"idempotency-key": str(uuid4())}
-    first, second = [await ada.client("POST", ROOT, json_body={"url": HOOK}, headers=key) for _ in range(2)]
-    assert (first.status, second.status) == (201, 201)
-    assert first.data["id"] == second.data["id"]
-    assert len((await ada.client("GET", ROOT)).data) == 1
+    first = await ada.client("POST", ROOT, json_body={"url": HOOK}, headers=key)
+    again = await ada.client("POST", ROOT, json_body={"url": HOOK}, headers=key)
+    assert (first.status, again.status, again.error["code"]) == (201, 409, "idempotency.answer_lost")
+    (made,) = (await ada.client("GET", ROOT)).data
+    assert made["id"] == first.data["id"]
+    path = f"{ROOT}/{made['id']}/rotate"
+    rotated, again = [await ada.client("POST", path, json_body={}, headers=key | {"idempotency-key": "r"}) for _ in "12"]
+    assert (rotated.status, again.error["code"]) == (200, "idempotency.answer_lost")
+    assert len((await ada.look(made))["keys"]) == 2
+    kept = await office.database.fetch("SELECT coalesce(answer, '') AS answer FROM idempotency_keys")
+    assert len(kept) == 2
+    for secret in (first.data["secret"], rotated.data["secret"]):
+        assert all(secret.encode() not in bytes(row["answer"]) for row in kept)
 
 
 async def test_what_may_change_changes(office: Office) -> None:

@@ -152,6 +152,7 @@ def _making(database: Database, keys: DataKeys, targets: Rules) -> list[Endpoint
         status=201,
         auth=Auth.USER,
         idempotent=True,
+        shows_secret=True,
         errors=(TooManySubscriptions,),
         description="The secret is shown this once. How to check a signature: docs/webhooks.md.",
     )
@@ -170,6 +171,7 @@ def _making(database: Database, keys: DataKeys, targets: Rules) -> list[Endpoint
         body=Rotation,
         auth=Auth.USER,
         idempotent=True,
+        shows_secret=True,
         errors=(SubscriptionNotFound,),
     )
     async def rotate(call: Call[SubscriptionPath, Nothing, Rotation]) -> SubscriptionSecret:

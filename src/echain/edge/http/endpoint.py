@@ -108,8 +108,8 @@ class WriteOptions(Options, total=False):
 class PostOptions(WriteOptions, total=False):
     """What a POST may say.
 
-    ``idempotent`` lets it honour Idempotency-Key. ``shows_secret`` is for answers that are given once: they are
-    not kept, and a retry hears that the first request took effect; the handler binds its claim by `Call.once`.
+    ``idempotent`` lets it honour Idempotency-Key. ``shows_secret`` is for answers that are given once: they
+    are not kept, and a retry hears that the first request took effect, whose handler calls `Call.once`.
     """
 
     idempotent: bool
