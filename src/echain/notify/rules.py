@@ -115,7 +115,7 @@ def parse_email(text: str, *, path: str = "email") -> str:
     Raises:
         Invalid: no such address.
     """
-    local, at, domain = text.strip().rpartition("@")
+    local, at, domain = text.strip(" ").rpartition("@")
     try:
         domain = domain.encode("idna").decode("ascii").lower()
     except UnicodeError:
