@@ -117,7 +117,9 @@ async def test_twenty_are_the_most_also_when_all_are_made_at_once(office: Office
     assert (await eve.client("POST", ROOT, json_body={"url": HOOK})).status == 201
 
 
-async def test_a_creation_that_is_sent_again_creates_once_and_its_secret_is_kept_nowhere(office: Office) -> None:
+async def test_a_creation_that_is_sent_again_creates_once_and_its_secret_is_kept_nowhere(
+    office: Office,
+) -> None:
     ada = await office.person()
     key = {"idempotency-key": str(uuid4())}
     first = await ada.client("POST", ROOT, json_body={"url": HOOK}, headers=key)
@@ -126,7 +128,9 @@ async def test_a_creation_that_is_sent_again_creates_once_and_its_secret_is_kept
     (made,) = (await ada.client("GET", ROOT)).data
     assert made["id"] == first.data["id"]
     path = f"{ROOT}/{made['id']}/rotate"
-    rotated, again = [await ada.client("POST", path, json_body={}, headers=key | {"idempotency-key": "r"}) for _ in "12"]
+    rotated, again = [
+        await ada.client("POST", path, json_body={}, headers=key | {"idempotency-key": "r"}) for _ in "12"
+    ]
     assert (rotated.status, again.error["code"]) == (200, "idempotency.answer_lost")
     assert len((await ada.look(made))["keys"]) == 2
     kept = await office.database.fetch("SELECT coalesce(answer, '') AS answer FROM idempotency_keys")

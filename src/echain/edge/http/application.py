@@ -30,7 +30,7 @@ from echain.edge.http.errors import (
     ScopeMissing,
     Unauthenticated,
 )
-from echain.edge.http.idempotency import Claim, Idempotency, Kept, checked_key, request_hash
+from echain.edge.http.idempotency import AnswerLost, Claim, Idempotency, Kept, checked_key, request_hash
 from echain.edge.http.measures import UNROUTED, HttpMetrics, RouteMeasure
 from echain.edge.http.openapi import openapi_endpoint
 from echain.edge.http.parameters import Parameters, PathParameters
@@ -233,8 +233,8 @@ class Application:
         except BaseException:
             await self._released(claim)
             raise
-        if not (route.endpoint.shows_secret and answer.status < _CLIENT_ERROR):
-            await self._settled(claim, answer)
+        shown_once = route.endpoint.shows_secret and answer.status < _CLIENT_ERROR
+        await self._settled(claim, refused(AnswerLost(), call.now, call.request_id) if shown_once else answer)
         return answer
 
     async def _run_claimed(self, route: _Route, call: Call[Any, Any, Any], scope: Scope) -> Answer:

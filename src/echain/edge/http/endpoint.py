@@ -109,7 +109,7 @@ class PostOptions(WriteOptions, total=False):
     """What a POST may say.
 
     ``idempotent`` lets it honour Idempotency-Key. ``shows_secret`` is for answers that are given once: they
-    are not kept, and a retry hears that the first request took effect, whose handler calls `Call.once`.
+    are not kept, and a retry hears that the first request took effect.
     """
 
     idempotent: bool
