@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import resource
 import sys
 import time
@@ -182,9 +183,13 @@ class _Client(WSListener):
 
     def forget(self) -> None:
         assert self.transport is not None
-        self.transport.underlying_transport.abort()
-        self.transport = None
-        self.received = 0
+        transport, self.transport, self.received = self.transport, None, 0
+        transport.underlying_transport.abort()
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        if transport is self.transport:
+            print("the server ended a connection", file=sys.stderr)
+            os._exit(1)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         text = frame.get_payload_as_bytes()

@@ -86,8 +86,12 @@ class Ran(msgspec.Struct, frozen=True):
 
 async def measure() -> list[Row]:
     """Return transfers a second of a backfill from a node, and mined to visible, both beside Ponder's."""
+    async with realchain.served() as (anvil, made):
+        return await _beside(anvil, made)
+
+
+async def _beside(anvil: Anvil, made: Made) -> list[Row]:
     with (
-        realchain.served() as (anvil, made),
         tempfile.TemporaryDirectory() as folder,
         Postgres(Path(folder) / "postgres") as postgres,
         Redis(Path(folder) / "redis") as redis,

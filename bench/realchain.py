@@ -7,15 +7,14 @@ shape makes another chain.
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import json
 import random
 import shutil
 import tempfile
 import urllib.request
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,12 +73,16 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-@contextmanager
-def served() -> Generator[tuple[Anvil, Made]]:
-    """Run a node with the chain, which it has for itself; what is mined on it is forgotten."""
-    kept = HOME / "bench" / f"chain-{keccak(_SHAPE.encode() + _source().encode()).hex()[:12]}"
+@asynccontextmanager
+async def served() -> AsyncGenerator[tuple[Anvil, Made]]:
+    """Run a node with the chain, which it has for itself; what is mined on it is forgotten.
+
+    The first time takes some minutes, in which the chain grows.
+    """
+    code = contract("EventFactory").bytecode + contract("EventTicket").bytecode
+    kept = HOME / "bench" / f"chain-{keccak(_SHAPE.encode() + code).hex()[:12]}"
     if not (kept / "made.json").exists():
-        _make(kept)
+        await _make(kept)
     made = msgspec.json.decode((kept / "made.json").read_bytes(), type=Made)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -98,11 +101,7 @@ def mint(made: Made, number: int, quantity: int, minted: Sequence[int]) -> Mappi
     return _mint(made.organizer, made.tickets[number], recipients, minted[number] + 1)
 
 
-def _source() -> str:
-    return contract("EventFactory").source_hash + contract("EventTicket").source_hash
-
-
-def _make(kept: Path) -> None:
+async def _make(kept: Path) -> None:
     draft = kept.with_suffix(".new")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
@@ -112,7 +111,7 @@ def _make(kept: Path) -> None:
         tempfile.TemporaryDirectory() as folder,
         Anvil(Path(folder), home=HOME, keep=False, options=options) as anvil,
     ):
-        made = _grown(anvil, asyncio.run(_deployed(anvil)))
+        made = _grown(anvil, await _deployed(anvil))
         state = gzip.decompress(bytes.fromhex(anvil.rpc("anvil_dumpState")[2:]))
     (draft / "state.json").write_bytes(state)
     (draft / "made.json").write_bytes(msgspec.json.encode(made))
