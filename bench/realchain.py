@@ -23,10 +23,8 @@ import msgspec
 from echain.chain.chains import chain
 from echain.chain.contracts import contract
 from echain.chain.deploy import Deployment, deploy
-from echain.chain.follow import FollowedChain
 from echain.chain.keys import DEVNET_KEY, Key
 from echain.chain.rpc import Rpc
-from echain.chain.types import Contract
 from echain.infra.database import Database
 from echain.infra.embedded.anvil import Anvil
 from echain.infra.embedded.postgres import Postgres
@@ -59,18 +57,6 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
     minted: tuple[int, ...]
     transfers: int
     head: int
-
-    def followed(self, anvil: Anvil) -> FollowedChain:
-        """Return what a follower must know."""
-        return FollowedChain(
-            chain_id=anvil.chain_id,
-            roots=(
-                Contract(self.deployment.factory, "factory", self.deployment.from_block),
-                Contract(self.deployment.poap, "poap", self.deployment.from_block),
-            ),
-            from_block=self.deployment.from_block,
-            ws_urls=(anvil.ws_url,),
-        )
 
 
 @asynccontextmanager
