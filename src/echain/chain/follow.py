@@ -158,6 +158,11 @@ class Follower:
             )
         await self._reload()
 
+    @property
+    def reached(self) -> int:
+        """The height up to which the chain is ingested, as far as this follower knows."""
+        return self._cursor.block_number
+
     async def reach(self, head: Block) -> None:
         """Bring the projections to ``head``, whatever lies between.
 

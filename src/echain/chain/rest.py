@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Final
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from echain.chain import deploystore, watch, watchstore
 from echain.chain.chains import UnknownChain
 from echain.chain.fees import Fees
+from echain.chain.hints import Bring
 from echain.chain.rawtx import parse_raw
 from echain.chain.rpc import ChainUnreachable, Rpc, RpcRefused, WrongChain
 from echain.chain.watch import Network, Transaction, TransactionRefused, TransactionUnknown
@@ -76,10 +78,18 @@ class ServedChain(msgspec.Struct, frozen=True, rename="camel"):
     contracts: tuple[ContractPlace, ...]
 
 
-def endpoints(database: Database, rpcs: Mapping[int, Rpc], fees: Mapping[int, Fees]) -> list[Endpoint]:
-    """Return the routes of chains and transactions for every chain that has an RPC client and a fee quote."""
+def endpoints(
+    database: Database,
+    rpcs: Mapping[int, Rpc],
+    fees: Mapping[int, Fees],
+    bringing: Mapping[int, Bring] = MappingProxyType({}),
+) -> list[Endpoint]:
+    """Return the routes of chains and transactions for every chain that has an RPC client and a fee quote.
+
+    ``bringing`` reads a chain up to the block of a transaction that is looked up.
+    """
     networks = {
-        chain_id: Network(quote.chain, rpcs[chain_id], quote)
+        chain_id: Network(quote.chain, rpcs[chain_id], quote, bringing.get(chain_id))
         for chain_id, quote in sorted(fees.items())
         if chain_id in rpcs
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import cache
 from typing import Any, Final, Literal
@@ -19,6 +20,7 @@ from echain.chain.abi import EventAbi, compile_events
 from echain.chain.chains import Chain, UnknownChain
 from echain.chain.contracts import contract, plain
 from echain.chain.fees import Fees
+from echain.chain.hints import Bring
 from echain.chain.intent import Reverted
 from echain.chain.nonces import count
 from echain.chain.rawtx import RawTransaction
@@ -30,6 +32,9 @@ from echain.chain.watchstore import Watched
 from echain.infra.database import Database
 from echain.kernel.errors import EchainError, Kind, NotFound
 from echain.kernel.evm import Address, Hash32, checksum, to_hex
+
+_BRING_SECONDS: Final = 1.0
+"""How long a look-up waits for a block that the indexer has not read yet."""
 
 ARTIFACT_OF_KIND: Final = {"factory": "EventFactory", "poap": "Poap", "ticket": "EventTicket"}
 
@@ -48,11 +53,12 @@ class TransactionUnknown(NotFound):
 
 
 class Network(msgspec.Struct, frozen=True):
-    """A chain with what it takes to ask it."""
+    """A chain with what it takes to ask it; ``bring`` reads up to a block that is not indexed yet."""
 
     chain: Chain
     rpc: Rpc
     fees: Fees
+    bring: Bring | None = None
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -235,12 +241,23 @@ async def _ask(database: Database, network: Network, transaction_hash: Hash32) -
         block_hash=to_hex(receipt.block_hash),
         confirmations=confirmations,
         final=confirmations >= network.chain.confirmations,
-        indexed=await watchstore.is_indexed(
-            database, known.chain_id, receipt.block_number, receipt.block_hash
-        ),
+        indexed=await _indexed(database, network, receipt),
         reason=None if receipt.succeeded else await _reason(network.rpc, wire, receipt),
         effects=await _effects(database, known.chain_id, receipt),
     )
+
+
+async def _indexed(database: Database, network: Network, receipt: Receipt) -> bool:
+    """Return whether the projections have a receipt's block; if not, read it, as far as time allows."""
+    place = (network.chain.chain_id, receipt.block_number, receipt.block_hash)
+    if await watchstore.is_indexed(database, *place):
+        return True
+    if network.bring is None:
+        return False
+    with suppress(EchainError, TimeoutError):
+        async with asyncio.timeout(_BRING_SECONDS):
+            await network.bring(receipt.block_number)
+    return await watchstore.is_indexed(database, *place)
 
 
 async def _missing(network: Network, transaction_hash: Hash32, watched: Watched) -> Transaction:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 from typing import Final
 
-from echain.chain import store as logstore
-from echain.chain.follow import Follower
+from echain.chain.hints import Bring, StillBehind
+from echain.chain.rpc import Rpc
 from echain.edge.http import Endpoint
 from echain.entry.addressbook import AddressBook
 from echain.entry.connections import Services
-from echain.entry.indexer import followed, projectors
-from echain.infra.config import ChainConfig, Config
+from echain.entry.hints import bringing
+from echain.infra.config import Config
 from echain.infra.crypto import DataKeys
 from echain.infra.jobs import Handlers
 from echain.infra.outbound import Outbound, Rules
@@ -43,9 +42,8 @@ def webhook_handlers(config: Config, parts: Services, book: AddressBook, stack: 
     courier = Courier(parts.database, DataKeys(config.data_keys), outbound, utc_now, measures)
     parts.metrics.on_scrape(lambda: jobs.measure(parts.database, measures, utc_now))
     networks = {
-        chain.chain_id: _network(config, parts, book, chain)
-        for chain in config.chains
-        if chain.chain_id in parts.rpcs
+        chain_id: _network(parts.rpcs[chain_id], bring)
+        for chain_id, bring in bringing(config, parts, book).items()
     }
     return jobs.handlers(courier, networks, utc_now, measures)
 
@@ -54,33 +52,11 @@ def _targets(config: Config) -> Rules:
     return Rules(http=config.webhook_http, private=config.webhook_private_targets)
 
 
-def _network(config: Config, parts: Services, book: AddressBook, chain: ChainConfig) -> Network:
-    """Return a chain with what brings it up to a block; of many who ask at once, one reads for all."""
-    reading = asyncio.Lock()
-
-    async def bring(block_number: int) -> None:
-        deployment = book.deployments.get(chain.chain_id)
-        if deployment is None:
-            raise NotYet("the contracts of the chain are not deployed yet")
-        async with reading:
-            if not await _reaches(parts, chain.chain_id, block_number):
-                follower = Follower(
-                    parts.rpcs[chain.chain_id],
-                    parts.database,
-                    projectors(),
-                    followed(config, chain, deployment),
-                    clock=utc_now,
-                )
-                await follower.catch_up()
-
-    return Network(parts.rpcs[chain.chain_id], bring)
-
-
-async def _reaches(parts: Services, chain_id: int, block_number: int) -> bool:
-    """Return whether the indexer has read that far already, as it has nearly always."""
-    async with parts.database.connection() as connection:
+def _network(rpc: Rpc, bring: Bring) -> Network:
+    async def bring_soon(block_number: int) -> None:
         try:
-            cursor = await logstore.read_cursor(connection, chain_id)
-        except logstore.NotFollowed:
-            return False
-    return cursor.block_number >= block_number
+            await bring(block_number)
+        except StillBehind as error:
+            raise NotYet(error.message) from error
+
+    return Network(rpc, bring_soon)

@@ -25,6 +25,7 @@ from echain.entry import health
 from echain.entry.addressbook import AddressBook
 from echain.entry.connections import Services
 from echain.entry.deployment import platform_key
+from echain.entry.hints import bringing
 from echain.entry.notifications import notify_endpoints
 from echain.entry.relays import relays
 from echain.entry.webhooks import webhook_endpoints
@@ -90,7 +91,7 @@ def endpoints_of(
         *insights_rest.endpoints(parts.database, parts.rpcs, known),
         *webhook_endpoints(config, parts),
         *notify_endpoints(config, parts),
-        *chain_rest.endpoints(parts.database, parts.rpcs, fees),
+        *chain_rest.endpoints(parts.database, parts.rpcs, fees, bringing(config, parts, book)),
         *health.endpoints(parts.database, parts.redis, parts.rpcs, realtime_url=config.realtime_url),
     ]
     return [*slices, *keyrest.endpoints(parts.database, users, scopes=scopes_of(slices))]
