@@ -63,7 +63,7 @@ async def test_rendered_bytes_stand_in_the_envelope_unchanged(client: Client):
 async def test_rendered_bytes_may_bring_their_own_etag():
     @get("/own", summary="", tag="t", answer=str)
     async def own(_call: Call[Nothing, Nothing, Nothing]) -> Rendered:
-        return Rendered(b'"x"', etag="v7")
+        return Rendered(b'"x"', etag=b'"v7"')
 
     client = Client(example([own]))
     assert (await client("GET", "/own")).header("etag") == '"v7"'

@@ -10,13 +10,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from redis.asyncio import Redis as RedisClient
 
-from echain.infra.cache import Cache, invalidate, payloads
+from echain.infra.cache import Cache, Kept, invalidate, payloads
 from echain.infra.cache_redis import RedisLayer
 from echain.infra.database import Database
 from echain.infra.embedded.postgres import Postgres
 from echain.infra.embedded.redis import Redis
 
-Render = Callable[[], Awaitable[bytes]]
+Render = Callable[[], Awaitable[Kept]]
+
+
+def kept(data: bytes) -> Kept:
+    return Kept(data, b'"tag of %b"' % data)
 
 
 async def listening(cache: Cache, *, yes: bool = True) -> None:
@@ -46,13 +50,17 @@ async def counter(database: Database) -> Database:
 
 
 def reading(database: Database, *, slow: bool = False) -> Render:
-    async def render() -> bytes:
+    async def render() -> Kept:
         value = await database.fetchval("SELECT value FROM counter")
         if slow:
             await asyncio.sleep(random.random() * 0.005)
-        return str(value).encode()
+        return kept(str(value).encode())
 
     return render
+
+
+async def read(cache: Cache, key: str, render: Render, seen: int = 0) -> bytes:
+    return (await cache.get_or_render(key, render, seen=seen)).data
 
 
 async def raise_counter(database: Database, key: str = "counter") -> int:
@@ -64,49 +72,49 @@ async def raise_counter(database: Database, key: str = "counter") -> int:
 
 async def becomes(cache: Cache, render: Render, expected: bytes) -> None:
     async with asyncio.timeout(5):
-        while await cache.get_or_render("counter", render) != expected:
+        while await read(cache, "counter", render) != expected:
             await asyncio.sleep(0.002)
 
 
 async def test_those_who_ask_together_share_one_rendering(cache: Cache) -> None:
     calls = 0
 
-    async def render() -> bytes:
+    async def render() -> Kept:
         nonlocal calls
         calls += 1
         await asyncio.sleep(0.05)
-        return b"page"
+        return kept(b"page")
 
-    answers = await asyncio.gather(*(cache.get_or_render("page", render) for _ in range(50)))
+    answers = await asyncio.gather(*(read(cache, "page", render) for _ in range(50)))
     assert answers == [b"page"] * 50
     assert calls == 1
 
 
 async def test_one_who_gives_up_takes_nothing_from_the_others(cache: Cache) -> None:
-    async def render() -> bytes:
+    async def render() -> Kept:
         await asyncio.sleep(0.05)
-        return b"page"
+        return kept(b"page")
 
     first = asyncio.create_task(cache.get_or_render("page", render))
     second = asyncio.create_task(cache.get_or_render("page", render))
     await asyncio.sleep(0.01)
     first.cancel()
-    assert await second == b"page"
+    assert (await second).data == b"page"
 
 
 async def test_an_error_reaches_all_who_wait_and_is_not_kept(cache: Cache) -> None:
-    async def fail() -> bytes:
+    async def fail() -> Kept:
         await asyncio.sleep(0.01)
         raise LookupError
 
-    async def render() -> bytes:
-        return b"page"
+    async def render() -> Kept:
+        return kept(b"page")
 
     errors = await asyncio.gather(
         *(cache.get_or_render("page", fail) for _ in range(3)), return_exceptions=True
     )
     assert [type(error) for error in errors] == [LookupError] * 3
-    assert await cache.get_or_render("page", render) == b"page"
+    assert await read(cache, "page", render) == b"page"
 
 
 async def test_a_commit_drops_the_key_in_every_process(
@@ -116,7 +124,7 @@ async def test_a_commit_drops_the_key_in_every_process(
         await listening(other)
         render = reading(counter)
         for each in (cache, other):
-            assert await each.get_or_render("counter", render) == b"0"
+            assert await read(each, "counter", render) == b"0"
         await raise_counter(counter)
         for each in (cache, other):
             await becomes(each, render, b"1")
@@ -134,33 +142,33 @@ async def test_a_rollback_drops_nothing(cache: Cache, counter: Database) -> None
         await fail()
     await asyncio.sleep(0.05)
 
-    async def never() -> bytes:
+    async def never() -> Kept:
         raise AssertionError("it was kept")
 
-    assert await cache.get_or_render("counter", never) == b"0"
+    assert await read(cache, "counter", never) == b"0"
 
 
 async def test_a_slow_rendering_that_began_before_a_commit_is_not_kept(
     cache: Cache, counter: Database
 ) -> None:
-    read = asyncio.Event()
+    began = asyncio.Event()
     go_on = asyncio.Event()
 
-    async def slow() -> bytes:
+    async def slow() -> Kept:
         value = await counter.fetchval("SELECT value FROM counter")
-        read.set()
+        began.set()
         await go_on.wait()
-        return str(value).encode()
+        return kept(str(value).encode())
 
     old = asyncio.create_task(cache.get_or_render("counter", slow))
-    await read.wait()
+    await began.wait()
     await raise_counter(counter)
     await asyncio.sleep(0.05)
-    newcomer = await cache.get_or_render("counter", reading(counter))
+    newcomer = await read(cache, "counter", reading(counter))
     go_on.set()
-    assert await old == b"0"
+    assert (await old).data == b"0"
     assert newcomer == b"1"
-    assert await cache.get_or_render("counter", reading(counter)) == b"1"
+    assert await read(cache, "counter", reading(counter)) == b"1"
 
 
 async def test_a_stale_value_cannot_come_back_through_redis(
@@ -183,7 +191,7 @@ async def test_a_stale_value_cannot_come_back_through_redis(
             if value % 3 == 0:
                 await asyncio.sleep(0.02)
                 for cache in (one, two):
-                    assert int(await cache.get_or_render("counter", reading(counter))) >= value
+                    assert int(await read(cache, "counter", reading(counter))) >= value
         stop.set()
         await asyncio.gather(*readers)
 
@@ -194,26 +202,26 @@ async def test_what_redis_kept_while_nobody_listened_is_not_believed(
     render = reading(counter)
     async with Cache(database_url, client) as first:
         await listening(first)
-        assert await first.get_or_render("counter", render) == b"0"
+        assert await read(first, "counter", render) == b"0"
     assert await client.keys("echain:cache:*")
     await raise_counter(counter)
     async with Cache(database_url, client) as second:
         await listening(second)
-        assert await second.get_or_render("counter", render) == b"1"
+        assert await read(second, "counter", render) == b"1"
 
 
 async def test_a_process_takes_over_what_another_rendered(database_url: str, client: RedisClient) -> None:
-    async def render() -> bytes:
-        return b"page"
+    async def render() -> Kept:
+        return kept(b"page")
 
-    async def never() -> bytes:
+    async def never() -> Kept:
         raise AssertionError("it is in Redis")
 
     async with Cache(database_url, client) as one, Cache(database_url, client) as two:
         await listening(one)
         await listening(two)
-        assert await one.get_or_render("page", render) == b"page"
-        assert await two.get_or_render("page", never) == b"page"
+        assert await read(one, "page", render) == b"page"
+        assert await read(two, "page", never) == b"page"
 
 
 async def test_only_whoever_still_holds_the_lease_may_store(client: RedisClient) -> None:
@@ -233,7 +241,7 @@ async def test_a_writer_that_forgets_a_key_reads_its_own_change(cache: Cache, co
         await cache.get_or_render("counter", render)
         value = await raise_counter(counter)
         cache.forget("counter")
-        assert int(await cache.get_or_render("counter", render)) == value
+        assert int(await read(cache, "counter", render)) == value
 
 
 async def test_redis_may_vanish_and_come_back_at_any_time(
@@ -242,7 +250,7 @@ async def test_redis_may_vanish_and_come_back_at_any_time(
     render = reading(counter)
     async with RedisClient.from_url(own_redis.url) as client, Cache(database_url, client) as cache:
         await listening(cache)
-        assert await cache.get_or_render("counter", render) == b"0"
+        assert await read(cache, "counter", render) == b"0"
         own_redis.kill()
         await raise_counter(counter)
         await becomes(cache, render, b"1")
@@ -253,7 +261,7 @@ async def test_redis_may_vanish_and_come_back_at_any_time(
         await raise_counter(counter)
         await becomes(cache, render, b"3")
         cache.forget("counter")
-        assert await cache.get_or_render("counter", render) == b"3"
+        assert await read(cache, "counter", render) == b"3"
 
 
 async def test_what_redis_kept_through_a_missed_drop_is_not_believed(
@@ -271,9 +279,9 @@ async def test_what_redis_kept_through_a_missed_drop_is_not_believed(
         await asyncio.sleep(1.1)
         async with Cache(database_url, client) as restarted:
             await listening(restarted)
-            assert await restarted.get_or_render("counter", render) == b"1"
+            assert await read(restarted, "counter", render) == b"1"
         cache.forget("counter")
-        assert await cache.get_or_render("counter", render) == b"1"
+        assert await read(cache, "counter", render) == b"1"
 
 
 async def test_a_lost_listening_connection_drops_everything_and_is_made_anew(
@@ -294,32 +302,32 @@ async def test_a_lost_listening_connection_drops_everything_and_is_made_anew(
 
 
 async def test_nothing_is_kept_while_the_database_is_away(own_postgres: Postgres) -> None:
-    async def old() -> bytes:
-        return b"old"
+    async def old() -> Kept:
+        return kept(b"old")
 
-    async def new() -> bytes:
-        return b"new"
+    async def new() -> Kept:
+        return kept(b"new")
 
     async with Cache(own_postgres.url(), None) as cache:
         await listening(cache)
-        assert await cache.get_or_render("page", old) == b"old"
-        assert await cache.get_or_render("page", new) == b"old"
+        assert await read(cache, "page", old) == b"old"
+        assert await read(cache, "page", new) == b"old"
         own_postgres.stop()
         await listening(cache, yes=False)
-        assert await cache.get_or_render("page", new) == b"new"
-        assert await cache.get_or_render("page", old) == b"old"
+        assert await read(cache, "page", new) == b"new"
+        assert await read(cache, "page", old) == b"old"
         own_postgres.start()
         await listening(cache)
-        assert await cache.get_or_render("page", new) == b"new"
-        assert await cache.get_or_render("page", old) == b"new"
+        assert await read(cache, "page", new) == b"new"
+        assert await read(cache, "page", old) == b"new"
 
 
 async def test_thousands_of_keys_are_dropped_by_one_call(cache: Cache, database: Database) -> None:
-    async def one() -> bytes:
-        return b"1"
+    async def one() -> Kept:
+        return kept(b"1")
 
-    async def two() -> bytes:
-        return b"2"
+    async def two() -> Kept:
+        return kept(b"2")
 
     keys = [f"event:{number:036d}" for number in range(2000)]
     for key in keys:
@@ -327,9 +335,9 @@ async def test_thousands_of_keys_are_dropped_by_one_call(cache: Cache, database:
     async with database.transaction() as tx:
         await invalidate(tx, keys)
     async with asyncio.timeout(5):
-        while await cache.get_or_render(keys[-1], two) != b"2":
+        while await read(cache, keys[-1], two) != b"2":
             await asyncio.sleep(0.01)
-    assert {await cache.get_or_render(key, two) for key in keys} == {b"2"}
+    assert {await read(cache, key, two) for key in keys} == {b"2"}
 
 
 def test_notifications_stay_below_what_postgresql_carries() -> None:

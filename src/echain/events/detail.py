@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 import msgspec
 
+from echain.edge.http import Rendered
+from echain.edge.http.etag import etag_of
 from echain.events import resource, service, store
 from echain.events.types import Event, EventNotFound
-from echain.infra.cache import Cache
+from echain.infra.cache import Cache, Kept
 from echain.infra.database import Database
 from echain.kernel.evm import Address, checksum
-from echain.kernel.time import to_unix
 
 _CAPACITY: Final = 10_000
-_STAMP: Final = 12
-"""Digits in front of the kept bytes: the Unix second at which time alone makes them untrue."""
-
-_NEVER: Final = 10**_STAMP - 1
 
 
 class _Draft(Exception):  # no error: what was found is for one reader and must not be kept
@@ -30,9 +28,9 @@ class _Draft(Exception):  # no error: what was found is for one reader and must 
 
 
 class _Elsewhere(Exception):  # no error: the bytes belong under another key
-    def __init__(self, key: UUID) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__()
-        self.key = key
+        self.name = name
 
 
 class Details:
@@ -44,71 +42,77 @@ class Details:
     def __init__(self, database: Database, cache: Cache) -> None:
         self._database = database
         self._cache = cache
-        self._keys: OrderedDict[UUID, UUID] = OrderedDict()
+        self._names: OrderedDict[UUID, str] = OrderedDict()
 
-    async def read(self, event_id: UUID, caller: Address | None, now: datetime) -> tuple[bytes, str | None]:
-        """Return an event's encoded resource, and its tag when it is a draft.
+    def kept(self, event_id: UUID, now: datetime, seen: int) -> Rendered | None:
+        """Return what `read` would, if this process keeps it."""
+        name = self._names.get(event_id)
+        kept = None if name is None else self._cache.kept(name, at=now.timestamp(), seen=seen)
+        return None if kept is None else Rendered(kept.data, kept.tag)
+
+    async def read(self, event_id: UUID, caller: Address | None, now: datetime, seen: int) -> Rendered:
+        """Return an event's encoded resource with its tag; a draft's tag is its version.
+
+        ``seen`` is the number of a message that the reader knows; nothing older than that is shown.
 
         Raises:
             EventNotFound: no such event, or a draft that is not the caller's.
         """
-        key = self._keys.get(event_id, event_id)
+        name = self._names.get(event_id)
         try:
-            return await self._kept(event_id, key, now), None
+            return await self._cached(event_id, name or f"event:{event_id}", now, seen)
         except _Elsewhere as elsewhere:
-            self._remember(event_id, elsewhere.key)
+            self._remember(event_id, elsewhere.name)
         except _Draft as draft:
             return _shown(draft.event, caller)
         try:
-            return await self._kept(event_id, self._keys[event_id], now), None
+            return await self._cached(event_id, self._names[event_id], now, seen)
         except _Elsewhere:
             # It moved again between two reads, as in a reorg: this answer is right and kept by nobody.
-            return await self._render_uncached(event_id, caller, now)
+            return await self._uncached(event_id, caller, now)
         except _Draft as draft:
             return _shown(draft.event, caller)
 
-    async def _kept(self, event_id: UUID, key: UUID, now: datetime) -> bytes:
-        async def render() -> bytes:
-            return await self._render(event_id, key, now)
+    async def _cached(self, event_id: UUID, name: str, now: datetime, seen: int) -> Rendered:
+        async def render() -> Kept:
+            return await self._render(event_id, name, now)
 
-        name = f"event:{key}"
-        data = await self._cache.get_or_render(name, render)
-        if int(data[:_STAMP]) <= to_unix(now):
-            self._cache.forget(name)
-            data = await self._cache.get_or_render(name, render)
-        return data[_STAMP:]
+        kept = await self._cache.get_or_render(name, render, at=now.timestamp(), seen=seen)
+        if event_id not in self._names:
+            self._remember(event_id, name)
+        return Rendered(kept.data, kept.tag)
 
-    async def _render(self, event_id: UUID, key: UUID, now: datetime) -> bytes:
+    async def _render(self, event_id: UUID, name: str, now: datetime) -> Kept:
         row = await store.event(self._database, event_id)
         if row is None:
             raise EventNotFound
         event = resource.event_of(row, now)
         if event.version is not None:
             raise _Draft(event)
-        if row["id"] != key:
-            raise _Elsewhere(row["id"])
-        until = resource.next_change(event, now)
-        stamp = _NEVER if until is None else to_unix(until.astimezone(UTC) + timedelta(microseconds=999_999))
-        return b"%0*d" % (_STAMP, stamp) + msgspec.json.encode(event)
+        if name != (own := f"event:{row['id']}"):
+            raise _Elsewhere(own)
+        change = resource.next_change(event, now)
+        until = math.inf if change is None else change.timestamp()
+        data = msgspec.json.encode(event)
+        return Kept(data, etag_of(data), until)
 
-    async def _render_uncached(
-        self, event_id: UUID, caller: Address | None, now: datetime
-    ) -> tuple[bytes, str | None]:
+    async def _uncached(self, event_id: UUID, caller: Address | None, now: datetime) -> Rendered:
         row = await store.event(self._database, event_id)
         if row is None:
             raise EventNotFound
         event = resource.event_of(row, now)
-        return (msgspec.json.encode(event), None) if event.version is None else _shown(event, caller)
+        return Rendered(msgspec.json.encode(event)) if event.version is None else _shown(event, caller)
 
-    def _remember(self, event_id: UUID, key: UUID) -> None:
-        self._keys[event_id] = key
-        self._keys.move_to_end(event_id)
-        if len(self._keys) > _CAPACITY:
-            self._keys.popitem(last=False)
+    def _remember(self, event_id: UUID, name: str) -> None:
+        self._names[event_id] = name
+        self._names.move_to_end(event_id)
+        if len(self._names) > _CAPACITY:
+            self._names.popitem(last=False)
 
 
-def _shown(event: Event, caller: Address | None) -> tuple[bytes, str]:
+def _shown(event: Event, caller: Address | None) -> Rendered:
     if caller is None or event.organizer != checksum(caller):
         raise EventNotFound
     assert event.version is not None
-    return msgspec.json.encode(event), service.version_tag(event.version)
+    tag = service.version_tag(event.version)
+    return Rendered(msgspec.json.encode(event), f'"{tag}"'.encode())

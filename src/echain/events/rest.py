@@ -189,7 +189,10 @@ def _read_endpoints(database: Database, cache: Cache) -> list[Endpoint]:
         description="A draft is shown to its organizer alone; its ETag is what If-Match takes.",
     )
     async def event(call: Call[EventPath, Nothing, Nothing]) -> Rendered:
-        return Rendered(*await details.read(call.path.id, _address(call.caller), call.now))
+        kept = details.kept(call.path.id, call.now, call.seen)
+        if kept is not None:
+            return kept
+        return await details.read(call.path.id, _address(call.caller), call.now, call.seen)
 
     @get(
         "/api/v1/events/{id}/availability",
