@@ -55,7 +55,7 @@ async def services(config: Config, stack: AsyncExitStack, *, name: str = "echain
     }
     for rpc in rpcs.values():
         stack.push_async_callback(rpc.close)
-    cache = await stack.enter_async_context(Cache(config.database_url, redis))
+    cache = await stack.enter_async_context(Cache(config.database_url, redis, metrics))
     return Services(database, redis, cache, rpcs, metrics)
 
 
