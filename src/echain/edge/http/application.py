@@ -71,6 +71,7 @@ class _Route:
         "endpoint",
         "handler",
         "measure",
+        "optional",
         "path",
         "public",
         "query",
@@ -89,6 +90,7 @@ class _Route:
         self.raw = endpoint.body is RawBody
         self.body = Body(endpoint.body) if endpoint.takes_body and not self.raw else None
         self.public = endpoint.auth is Auth.PUBLIC
+        self.optional = endpoint.auth is Auth.OPTIONAL
         self.scope = endpoint.scope
         self.renderer = Renderer(endpoint)
 
@@ -188,7 +190,11 @@ class Application:
         scope[_MEASURE] = route.measure
         view = Headers(headers)
         cookies = Cookies(headers.get(b"cookie", b""))
-        caller = None if route.public else await self._admitted(route, view, cookies)
+        # Who shows nothing is nobody; most reads are such.
+        anyone = route.public or (
+            route.optional and b"authorization" not in headers and b"cookie" not in headers
+        )
+        caller = None if anyone else await self._admitted(route, view, cookies)
         path = known[1] if known else route.path.decode(values)
         if known is None:
             self._remember(scope, route, path)
