@@ -61,6 +61,8 @@ def application_of(
         title=_TITLE,
         version=version("echain"),
         metrics=parts.metrics,
+        origins=[config.public_url, *config.origins],
+        https=config.public_url.startswith("https:"),
     )
 
 

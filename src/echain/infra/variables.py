@@ -178,7 +178,7 @@ VARIABLES: Final = (
         "origins",
         _origins,
         (),
-        "web origins, with commas, whose pages may open live connections beside the API's own",
+        "web origins, with commas, whose pages may read the API and open live connections, beside its own",
     ),
     Variable("ECHAIN_PUBLIC_URL", "public_url", _public_url, None, "how others reach the API"),
     Variable(

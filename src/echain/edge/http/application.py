@@ -19,6 +19,7 @@ from structlog.contextvars import STRUCTLOG_KEY_PREFIX
 from echain.edge.http.access_log import AccessLog
 from echain.edge.http.body import Body, Disconnected, RawBody, Receive, read_body
 from echain.edge.http.call import Auth, Call, Caller, Cookies, Headers, Nothing
+from echain.edge.http.crossorigin import CrossOrigin
 from echain.edge.http.docs import docs_endpoints
 from echain.edge.http.endpoint import Endpoint
 from echain.edge.http.errors import (
@@ -34,7 +35,7 @@ from echain.edge.http.idempotency import AnswerLost, Claim, Idempotency, Kept, c
 from echain.edge.http.measures import UNROUTED, HttpMetrics, RouteMeasure
 from echain.edge.http.openapi import openapi_endpoint
 from echain.edge.http.parameters import Parameters, PathParameters
-from echain.edge.http.rendering import NOSNIFF, NOT_MODIFIED, Answer, Renderer, refused
+from echain.edge.http.rendering import HTTPS_ONLY, NOSNIFF, NOT_MODIFIED, Answer, Header, Renderer, refused
 from echain.edge.http.router import Router
 from echain.infra.metrics import Metrics
 from echain.kernel.errors import EchainError
@@ -58,6 +59,7 @@ _LOGGED_REQUEST_ID = ContextVar[str](f"{STRUCTLOG_KEY_PREFIX}request_id")
 _NOT_KEPT = frozenset({401, 408, 429})
 """Refusals that say nothing about the request itself; a retry with the same key may fare better."""
 _CLIENT_ERROR = 400
+_WITHOUT_BODY = frozenset({204, NOT_MODIFIED})
 _SERVER_ERROR = 500
 _MEASURE = "echain.measure"
 """Where a scope keeps the measure of the route that it led to."""
@@ -107,6 +109,8 @@ class Application:
         idempotency: Idempotency,
         lifespan: Lifespan | None,
         metrics: Metrics,
+        origins: Sequence[str],
+        https: bool,
     ) -> None:
         measures = HttpMetrics(metrics)
         self._unrouted = measures.route(UNROUTED, UNROUTED)
@@ -118,6 +122,8 @@ class Application:
         self._clock = clock
         self._idempotency = idempotency
         self._lifespan = lifespan
+        self._cross_origin = CrossOrigin(origins)
+        self._always: list[Header] = [NOSNIFF, HTTPS_ONLY] if https else [NOSNIFF]
         self._id_prefix = secrets.token_hex(8).encode("ascii")
         self._ids = itertools.count(1)
         self._log = AccessLog()
@@ -149,10 +155,12 @@ class Application:
             return
         except Exception:  # noqa: BLE001 - whatever breaks, the client gets an answer and the log the whole story
             status, answer_headers, body = self._broken(scope, now, id_text)
-        if status != NOT_MODIFIED:
+        if status not in _WITHOUT_BODY:
             answer_headers.append((b"content-length", b"%d" % len(body)))
         answer_headers.append((b"x-request-id", request_id))
-        answer_headers.append(NOSNIFF)
+        answer_headers += self._always
+        if b"origin" in headers:
+            answer_headers += self._cross_origin.opened(headers[b"origin"])
         await send({"type": "http.response.start", "status": status, "headers": answer_headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
         seconds = perf_counter() - started
@@ -168,6 +176,17 @@ class Application:
         if route is None:
             raise MethodNotAllowed(resource.allow)
         return route, values
+
+    def _asked_before(self, scope: Scope, headers: dict[bytes, bytes]) -> Answer:
+        """Answer a preflight; nothing else here knows OPTIONS."""
+        found = self._router.find(_raw_path(scope))
+        if found is None:
+            raise RouteNotFound
+        allow = found[0].allow
+        answer = self._cross_origin.preflight(headers, allow)
+        if answer is None:
+            raise MethodNotAllowed(allow)
+        return answer
 
     def _known(self, scope: Scope) -> tuple[_Route, msgspec.Struct] | None:
         """Return what an earlier GET of the same path led to; a Struct of parameters is frozen."""
@@ -185,6 +204,8 @@ class Application:
     ) -> Answer:
         if len(scope["headers"]) > MAX_HEADERS or sum(map(len, headers.values())) > MAX_HEADER_BYTES:
             raise HeadersTooLarge
+        if scope["method"] == "OPTIONS":
+            return self._asked_before(scope, headers)
         known = self._known(scope)
         route, values = (known[0], ()) if known else self._route(scope)
         scope[_MEASURE] = route.measure
@@ -309,12 +330,15 @@ def application(
     description: str = "",
     lifespan: Lifespan | None = None,
     metrics: Metrics | None = None,
+    origins: Sequence[str] = (),
+    https: bool = False,
 ) -> Application:
     """Return the ASGI application of these endpoints, with ``/api/v1/openapi.json`` and ``/docs`` beside.
 
     ``authenticate`` gets headers and cookies and returns who they stand for, or None; for credentials that no
     longer hold it raises an error of kind UNAUTHENTICATED. ``lifespan`` is entered at start-up and left at
-    shutdown. Without ``metrics`` the application counts for itself alone.
+    shutdown. Without ``metrics`` the application counts for itself alone. Pages of
+    ``origins`` may read answers; with ``https`` browsers are told never to come by plain HTTP.
 
     Raises:
         ValueError: two endpoints at one place, or one that contradicts itself.
@@ -327,4 +351,6 @@ def application(
         idempotency=idempotency,
         lifespan=lifespan,
         metrics=metrics or Metrics(),
+        origins=origins,
+        https=https,
     )

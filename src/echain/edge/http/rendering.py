@@ -23,6 +23,13 @@ _HEADER_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 
 JSON = (b"content-type", b"application/json")
 NOSNIFF = (b"x-content-type-options", b"nosniff")
+HTTPS_ONLY = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
+"""For two years (RFC 6797)."""
+INERT = (
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+)
+"""JSON that is opened as a page can run, load and frame nothing."""
 NO_STORE = (b"cache-control", b"no-store")
 REVALIDATE = (b"cache-control", b"no-cache")
 REVALIDATE_PRIVATE = (b"cache-control", b"private, no-cache")
@@ -66,11 +73,11 @@ class Renderer:
             return self._raw(result, if_none_match)
         data, page, etag = _encoded(result, tagged=self._tagged)
         if not self._tagged:
-            return Answer(self._status, [JSON, self._caching], success(data, now, request_id, page))
+            return Answer(self._status, [JSON, *INERT, self._caching], success(data, now, request_id, page))
         tag = (b"etag", etag)
         if if_none_match is not None and matches(if_none_match, etag):
             return Answer(NOT_MODIFIED, [tag, self._caching], b"")
-        return Answer(OK, [JSON, self._caching, tag], success(data, now, request_id, page))
+        return Answer(OK, [JSON, *INERT, self._caching, tag], success(data, now, request_id, page))
 
     def _reply(self, reply: Reply, now: datetime, request_id: str, if_none_match: bytes | None) -> Answer:
         inner = self.answer(reply.value, now, request_id, if_none_match)
@@ -89,6 +96,8 @@ class Renderer:
 
     def _raw(self, raw: Raw, if_none_match: bytes | None) -> Answer:
         headers = _lowered(raw.headers)
+        if not any(name == INERT[0][0] for name, _ in headers):
+            headers += INERT
         if not _decides_caching(headers):
             headers.append(self._caching)
         if raw.status == OK and self._is_get:
@@ -130,7 +139,7 @@ def _decides_caching(headers: Sequence[Header]) -> bool:
 
 def refused(error: EchainError, now: datetime, request_id: str) -> Answer:
     """Return the answer of an error; its ``retryAfterSeconds`` detail becomes Retry-After."""
-    headers: list[Header] = [JSON, NO_STORE]
+    headers: list[Header] = [JSON, *INERT, NO_STORE]
     if error.kind is Kind.UNAUTHENTICATED:
         headers.append(CHALLENGE)
     if isinstance(error, MethodNotAllowed):
