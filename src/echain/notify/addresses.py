@@ -10,8 +10,6 @@ from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
-import msgspec
-
 from echain.infra.crypto import DataKeys
 from echain.infra.database import Connection, Row, Tx
 from echain.infra.jobs import enqueue
@@ -20,14 +18,12 @@ from echain.kernel.ids import uuid7
 from echain.kernel.time import rfc3339
 from echain.notify import addressstore, rules, service, store
 from echain.notify.addressstore import ADDRESS, ASKED, Verification
-from echain.notify.facts import Facts, Told
+from echain.notify.facts import Told
 from echain.notify.kinds import FAREWELL, VERIFY, AskAddress, Farewell
 from echain.notify.rendering import Templates
 from echain.notify.types import (
     Email,
     EmailNotFound,
-    Notice,
-    NoticeKind,
     TooManyVerifications,
     VerificationUnknown,
 )
@@ -190,14 +186,8 @@ async def _tell(tx: Tx, user_id: UUID, about: str, templates: Templates, *, now:
         "email_set": ("Your e-mail address is confirmed", "Mail goes to it from now on."),
         "email_removed": ("Your e-mail address was removed", "No more mail is sent."),
     }
-    title, text = texts[about]
-    notice = Notice(
-        address=wallet,
-        kind=NoticeKind.SECURITY,
-        occasion=f"{about} {now.isoformat()}",
-        data=msgspec.to_builtins(Facts(told=Told(title, text, about))),
-    )
-    await service.tell(tx, [notice], templates, now=now)
+    told = Told(*texts[about], about)
+    await service.warn(tx, wallet, told, templates, now=now, occasion=f"{about} {now.isoformat()}")
 
 
 def _opened(row: Row, keys: DataKeys) -> str:

@@ -22,7 +22,7 @@ from echain.notify.composing import Composer
 from echain.notify.facts import Facts, Told
 from echain.notify.kinds import Delivery
 from echain.notify.pushing import PushDeferred, Pusher, PushGone, PushRefused
-from echain.notify.types import Notice, NoticeKind
+from echain.notify.types import NoticeKind
 
 HOLD: Final = timedelta(seconds=60)
 """How long a delivery that is being sent is left to whoever sends it; then it counts as lost."""
@@ -32,6 +32,12 @@ _SEND_SECONDS: Final = 45.0
 
 _PUSH_LIFE: Final = timedelta(hours=24)
 _DELAYS: Final = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600, 14_400)
+
+_SUSPENDED: Final = Told(
+    "Your e-mail address does not work",
+    "Mail to it came back three times, so no more is sent. Set it again, or set another one.",
+    "email_suspended",
+)
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("echain.notify")
 
@@ -182,8 +188,14 @@ class Outgoing:
             ):
                 row = await store.notification(tx, claimed["notification_id"])
                 if row is not None:
-                    notice = _suspended(Address(row["address"]), now)
-                    await service.tell(tx, [notice], self._composer.templates, now=now)
+                    await service.warn(
+                        tx,
+                        Address(row["address"]),
+                        _SUSPENDED,
+                        self._composer.templates,
+                        now=now,
+                        occasion=f"email suspended {now.isoformat()}",
+                    )
         self._sent.labels("email", claimed["kind"], "failed").inc()
         _log.warning("notify.mail_refused", delivery=str(claimed["id"]), reason=error.message)
 
@@ -200,17 +212,3 @@ def _life(data: Mapping[str, object], now: datetime) -> timedelta:
     """Return how long a reminder is worth showing: until the event begins."""
     event = msgspec.convert(data, Facts).event
     return _PUSH_LIFE if event is None else max(event.starts_at - now, timedelta(0))
-
-
-def _suspended(address: Address, now: datetime) -> Notice:
-    told = Told(
-        "Your e-mail address does not work",
-        "Mail to it came back three times, so no more is sent. Set it again, or set another one.",
-        "email_suspended",
-    )
-    return Notice(
-        address=address,
-        kind=NoticeKind.SECURITY,
-        occasion=f"email suspended {now.isoformat()}",
-        data=msgspec.to_builtins(Facts(told=told)),
-    )

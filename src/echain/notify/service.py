@@ -19,7 +19,7 @@ from echain.kernel.evm import Address, checksum
 from echain.kernel.messages import Message
 from echain.kernel.paging import Page, PageInfo
 from echain.notify import deliverystore, rules, store
-from echain.notify.facts import Facts
+from echain.notify.facts import Facts, Told
 from echain.notify.kinds import MAIL, PUSH, Delivery
 from echain.notify.rendering import Short, Templates
 from echain.notify.telling import values
@@ -133,6 +133,20 @@ def _live(notification_id: UUID, notice: Notice, settings: Settings, templates: 
 def short_of(kind: str, data: Mapping[str, Any], language: str, templates: Templates) -> Short:
     """Return a notification's two lines in a language."""
     return templates.short(kind, language, values(msgspec.convert(data, Facts)))
+
+
+async def warn(
+    tx: Tx, wallet: Address, told: Told, templates: Templates, *, now: datetime, occasion: str
+) -> None:
+    """Tell a user of something about their account, in the app and by push: mail may be what it is about."""
+    notice = Notice(
+        address=wallet,
+        kind=NoticeKind.SECURITY,
+        occasion=occasion,
+        data=msgspec.to_builtins(Facts(told=told)),
+    )
+    known = await tell(tx, [notice], templates, now=now)
+    await settle(tx, known, Reach(email=False, push=True), now=now)
 
 
 # --- what the API shows ---

@@ -227,6 +227,7 @@ async def news(
         f"""
         SELECT {_SHOWN} FROM notifications AS notification
          WHERE user_id = $1 AND visible AND undone_at IS NULL AND settled_at IS NOT NULL
+           AND kind <> 'security'
            AND created_at > $2 AND created_at <= $3
            AND NOT EXISTS (SELECT FROM notification_deliveries
                             WHERE notification_id = notification.id AND channel = 'email' AND state = 'sent')
