@@ -1,7 +1,7 @@
 """Jobs: PgQueuer's queue and log as its builder writes them, and what we keep beside them.
 
 Left out of the library's schema is what no statement that we run reads: its statistics, its schedules, its
-notifying trigger and some indexes. `tests/infra/test_jobs_schema.py` compares with the installed version.
+notifying trigger and most indexes. `tests/infra/test_jobs_schema.py` compares with the installed version.
 """
 
 from alembic import op
@@ -55,8 +55,8 @@ STATEMENTS: tuple[str, ...] = (
         aggregated BOOLEAN DEFAULT false
     )
     """,
-    "CREATE INDEX queue_ep_ea_idx ON jobs.queue (entrypoint, execute_after) WHERE status = 'queued'",
-    "CREATE INDEX queue_ep_prio_id_idx ON jobs.queue (entrypoint, priority DESC, id) WHERE status = 'queued'",
+    # What is due longest is taken first, and what is not due is not read: the library's order is by id.
+    "CREATE INDEX queue_due ON jobs.queue (entrypoint, execute_after, id) WHERE status = 'queued'",
     "CREATE INDEX queue_picked_heartbeat_idx ON jobs.queue (heartbeat) WHERE status = 'picked'",
     """
     CREATE UNIQUE INDEX queue_unique_dedupe_key ON jobs.queue (dedupe_key)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment
 
 from echain.infra.database import Database
-from echain.infra.jobs.statements import SETTINGS
+from echain.infra.jobs.statements import NEXT_ETA, SETTINGS, TAKE
 
 COLUMNS = """
     SELECT column_name, is_nullable = 'NO' AS required FROM information_schema.columns
@@ -47,9 +48,40 @@ async def test_every_index_we_keep_is_spelled_as_the_librarys(database: Database
     assert {name: definition(known[name]) for name in shared} == {
         name: definition(declared[name]) for name in shared
     }
-    assert shared >= {"queue_ep_prio_id_idx", "queue_ep_ea_idx", "queue_picked_heartbeat_idx"}
-    assert shared >= {"queue_unique_dedupe_key", "log_job_id_status", "log_created"}
+    assert shared == {
+        "queue_picked_heartbeat_idx",
+        "queue_unique_dedupe_key",
+        "log_job_id_status",
+        "log_created",
+    }
 
 
 def definition(text: str) -> str:
     return text.partition(" USING ")[2]
+
+
+async def test_looking_for_jobs_reads_none_of_those_whose_time_has_not_come(database: Database) -> None:
+    await database.execute("""
+        INSERT INTO jobs.queue (priority, status, entrypoint, execute_after)
+        SELECT 0, 'queued', 'sync', now() + interval '1 day' FROM generate_series(1, 50000)
+    """)
+    await database.execute(
+        "INSERT INTO jobs.queue (priority, status, entrypoint) VALUES (0, 'queued', 'sync')"
+    )
+    await database.execute("VACUUM ANALYZE jobs.queue")
+    owner = "'00000000-0000-0000-0000-000000000000'"
+    take = literally(TAKE, "'sync'", "16", f"{owner}::uuid", "interval '30 s'")
+    assert await pages_read(database, take) < 100
+    assert await pages_read(database, literally(NEXT_ETA, "'{sync,webhook,media}'")) < 30
+
+
+def literally(statement: str, *values: str) -> str:
+    for place, value in enumerate(values, 1):
+        statement = statement.replace(f"${place}", value)
+    return statement
+
+
+async def pages_read(database: Database, statement: str) -> int:
+    plan = await database.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}")
+    top = json.loads(plan)[0]["Plan"]
+    return top["Shared Hit Blocks"] + top["Shared Read Blocks"]

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Final
-from uuid import UUID
 
 from pgqueuer.adapters.persistence.qb import DBSettings, QueryQueueBuilder
-from pgqueuer.domain.types import Channel, QueueEntrypoint, QueueManagerId
-
-from echain.infra.jobs.kinds import Queue
+from pgqueuer.domain.types import Channel
 
 CHANNEL: Final = "jobs"
 """What workers listen on; the notification names the queue."""
@@ -34,22 +30,41 @@ ENQUEUE: Final = _builder.build_enqueue_query("update_priority")
 """So spelled it locks the waiting job of the same key: until we commit, nobody runs it on older facts."""
 
 DONE: Final = _builder.build_log_job_query()
-NEXT_ETA: Final = _builder.build_next_deferred_eta_query()
 
-
-def take(queue: Queue, most: int, owner: UUID, stale_seconds: float) -> tuple[str, tuple[object, ...]]:
-    """Return statement and arguments that claim up to ``most`` jobs: due, or of a silent worker."""
-    query = _builder.build_dequeue_query(
-        batch_size=most,
-        entrypoints=[QueueEntrypoint(queue.value)],
-        concurrency_limits=[0],
-        queue_manager_id=QueueManagerId(owner),
-        global_concurrency_limit=None,
-        heartbeat_timeout=timedelta(seconds=stale_seconds),
+TAKE: Final = """
+    WITH silent AS (
+        SELECT id FROM jobs.queue
+        WHERE status = 'picked' AND entrypoint = $1 AND heartbeat < now() - $4::interval
+        ORDER BY heartbeat LIMIT $2 FOR UPDATE SKIP LOCKED
+    ), due AS (
+        SELECT id FROM jobs.queue
+        WHERE entrypoint = $1 AND status = 'queued' AND execute_after <= now()
+        ORDER BY execute_after, id LIMIT $2 FOR UPDATE SKIP LOCKED
+    ), taken AS (
+        UPDATE jobs.queue
+        SET status = 'picked', updated = now(), heartbeat = now(), queue_manager_id = $3
+        WHERE id IN (SELECT id FROM silent UNION ALL SELECT id FROM due LIMIT $2)
+        RETURNING id, entrypoint, priority, payload, attempts, execute_after, updated
+    ), told AS (
+        INSERT INTO jobs.log (job_id, status, entrypoint, priority)
+        SELECT id, 'picked', entrypoint, priority FROM taken
     )
-    return query.sql, query.args
+    SELECT id, payload, attempts, execute_after, updated FROM taken ORDER BY execute_after, id
+"""
+"""Ours: claims up to ``$2`` jobs of queue ``$1``, first those of silent workers, then those due longest.
 
+The library's looks for the lowest id and reads past every job whose time has not come: with 300,000 reminders
+waiting for theirs, each look took 93 ms."""
 
+NEXT_ETA: Final = """
+    SELECT extract(epoch FROM min(next.execute_after) - now())::float8
+    FROM unnest($1::text[]) AS wanted (entrypoint), LATERAL (
+        SELECT execute_after FROM jobs.queue
+        WHERE queue.entrypoint = wanted.entrypoint AND status = 'queued' AND execute_after > now()
+        ORDER BY execute_after LIMIT 1
+    ) AS next
+"""
+"""Ours, for the same reason: in how many seconds the next job's time comes."""
 NOTIFY: Final = f"SELECT pg_notify('{CHANNEL}', $1)"
 
 EFFECT: Final = """

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any, Final
 from uuid import uuid4
 
@@ -21,7 +22,7 @@ from echain.infra.jobs.outcomes import Again, Dead, Outcome, outcome_of, settle
 from echain.infra.jobs.reading import opened
 from echain.infra.jobs.run import Handlers, Run
 from echain.infra.jobs.schedules import Schedule, keep_schedules
-from echain.infra.jobs.statements import BEAT, NEXT_ETA, OURS, take
+from echain.infra.jobs.statements import BEAT, NEXT_ETA, OURS, TAKE
 from echain.infra.metrics import Metrics
 
 PLACES: Final[Mapping[Queue, int]] = {
@@ -92,6 +93,7 @@ class Workers:
             raise ValueError("two kinds of jobs share a name")
         self._schedules = schedules
         self._stale_seconds = stale_seconds
+        self._silence = timedelta(seconds=stale_seconds)
         self._grace_seconds = grace_seconds
         self._metrics = JobMetrics(metrics, database)
         self._owner = uuid4()
@@ -168,8 +170,7 @@ class Workers:
             eta = await line.fetchval(NEXT_ETA, list(self._free))
             now = time.monotonic()
             if eta is not None:
-                # A millisecond more: what is due must lie before the statement's own time.
-                look_at = min(look_at, now + eta.total_seconds() + 0.001)
+                look_at = min(look_at, now + eta)
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, look_at - now)):
                     await self._wake.wait()
@@ -183,8 +184,7 @@ class Workers:
                 await self._beat(line)
             most = self._free[queue]
             self._due.discard(queue)
-            sql, args = take(queue, most, self._owner, self._stale_seconds)
-            rows = await line.fetch(sql, *args)
+            rows = await line.fetch(TAKE, queue.value, most, self._owner, self._silence)
             for row in rows:
                 self._start(queue, row)
             if len(rows) == most:
