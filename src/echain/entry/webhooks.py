@@ -24,6 +24,9 @@ from echain.webhooks.measures import Measures
 
 _USER_AGENT: Final = "echain-webhooks/1"
 
+RECEIVERS_AT_ONCE: Final = 128
+"""Receivers that one worker posts to at a time. They mostly wait, and those that hang keep no place long."""
+
 
 def webhook_endpoints(config: Config, parts: Services) -> list[Endpoint]:
     """Return the routes of webhooks, in and out."""

@@ -22,9 +22,10 @@ from echain.entry.notifications import notify_handlers
 from echain.entry.relays import relays
 from echain.entry.stopping import until_stopped
 from echain.entry.warming import warm_transactions
-from echain.entry.webhooks import webhook_handlers
+from echain.entry.webhooks import RECEIVERS_AT_ONCE, webhook_handlers
 from echain.infra.config import Config
-from echain.infra.jobs import Workers
+from echain.infra.jobs import Queue, Workers
+from echain.infra.jobs.workers import PLACES
 from echain.kernel.money import Wei
 from echain.kernel.time import utc_now
 
@@ -55,6 +56,7 @@ async def work(config: Config) -> None:
             },
             parts.metrics,
             schedules=schedules_of(config),
+            places={**PLACES, Queue.WEBHOOK: RECEIVERS_AT_ONCE},
         )
         await until_stopped(book.keep_reading(), workers.run(), check_ins.run(), *senders)
 
