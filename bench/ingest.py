@@ -269,7 +269,7 @@ async def _on_sale(anvil: Anvil, database: Database) -> tuple[FollowedChain, Add
             Contract(deployment.poap, "poap", deployment.from_block),
         ),
         from_block=deployment.from_block,
-        ws_url=anvil.ws_url,
+        ws_urls=(anvil.ws_url,),
     )
     return followed, Address(bytes.fromhex(answer[26:66]))
 

@@ -17,6 +17,7 @@ import msgspec
 import structlog
 
 from echain.chain import store
+from echain.chain.finality import Finality
 from echain.chain.headers import ChainMoved, linked
 from echain.chain.heads import Heads
 from echain.chain.ingest import Forked, GapBefore, Outcome, Prepared, Projection, ingest, register
@@ -48,18 +49,19 @@ class FinalityBroken(EchainError):
 class FollowedChain(msgspec.Struct, frozen=True, kw_only=True):
     """What a follower must know of its chain.
 
-    ``confirmations`` is the depth at which blocks are final. ``resettable`` is for devnets only: their past
-    may be replaced below finality, as when the node was wiped. ``blooms`` says whether headers carry true
-    filters.
+    ``confirmations`` is the depth at which blocks are final, where ``finalized_tag`` holds once the node's
+    ``finalized`` block says so too. ``resettable`` is for devnets only: their past may be replaced below
+    finality, as when the node was wiped. ``blooms`` says whether headers carry true filters.
     """
 
     chain_id: int
     roots: tuple[Contract, ...]
     from_block: int = 0
     confirmations: int = 12
+    finalized_tag: bool = False
     block_seconds: float = 2.0
     max_log_span: int = 2_000
-    ws_url: str | None = None
+    ws_urls: tuple[str, ...] = ()
     resettable: bool = False
     blooms: bool = True
 
@@ -105,6 +107,7 @@ class Follower:
         self._clock = clock
         self._on_progress = on_progress
         self._source = LogSource(rpc, self._projection, blooms=chain.blooms)
+        self._finality = Finality(rpc, confirmations=chain.confirmations, tag=chain.finalized_tag)
         self._kinds: dict[Address, str] = {}
         self._ranges = Ranges(rpc, self._source, self._projection, Span(chain.max_log_span), clock)
         self._cursor = Cursor(chain.chain_id, chain.from_block, chain.from_block - 1, None, -1)
@@ -170,6 +173,8 @@ class Follower:
             ChainUnreachable, RpcRefused, ChainMoved, LogsMissing: the node does not give what is needed.
             FinalityBroken: the fork lies below finality.
         """
+        if await self._finality.learn() and not self._chain.resettable:
+            await self._hold_to_the_past()
         while True:
             try:
                 if head.number <= self._cursor.block_number:
@@ -190,7 +195,7 @@ class Follower:
 
     def _heads(self) -> AsyncGenerator[Block]:
         chain = self._chain
-        return Heads(self._rpc, ws_url=chain.ws_url, block_seconds=chain.block_seconds).newest()
+        return Heads(self._rpc, ws_urls=chain.ws_urls, block_seconds=chain.block_seconds).newest()
 
     async def _reload(self) -> None:
         async with self._database.connection() as connection:
@@ -199,7 +204,7 @@ class Follower:
         self._kinds = {contract.address: contract.kind for contract in followed}
 
     def _final(self, head: Block) -> int:
-        return max(-1, head.number - self._chain.confirmations)
+        return self._finality.height(head)
 
     async def _forked_at(self, head: Block) -> bool:
         """Return whether a head that is not above ours lies on another chain; else the node merely lags."""
@@ -250,6 +255,15 @@ class Follower:
             block_hash=last.hash,
             finalized_number=max(self._cursor.finalized_number, min(segment.finalized, last.number)),
         )
+
+    async def _hold_to_the_past(self) -> None:
+        """Have nodes put aside whose past is not ours: on another fork, or another chain by now."""
+        async with self._database.connection() as connection:
+            final = await store.hashes_down(
+                connection, self._chain.chain_id, self._cursor.finalized_number + 1, 1
+            )
+        for number, block_hash in final:
+            self._rpc.trust(number, block_hash)
 
     # --- forks ---
 

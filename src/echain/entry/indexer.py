@@ -45,7 +45,7 @@ def followed(config: Config, chain: ChainConfig, deployment: Deployment) -> Foll
         confirmations=chain.confirmations,
         block_seconds=chain.block_seconds,
         max_log_span=chain.max_log_span,
-        ws_url=chain.ws_urls[0] if chain.ws_urls else None,
+        ws_urls=chain.ws_urls,
         resettable=config.devnet,
     )
 

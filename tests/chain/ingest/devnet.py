@@ -58,7 +58,7 @@ class Devnet:
         settings: dict[str, Any] = {
             "confirmations": 12,
             "block_seconds": 0.2,
-            "ws_url": self.anvil.ws_url,
+            "ws_urls": (self.anvil.ws_url,),
             "resettable": True,
         }
         first = self.deployment.from_block

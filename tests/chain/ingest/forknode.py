@@ -34,6 +34,7 @@ class ForkNode:
         self.max_span: int | None = None
         self.max_logs: int | None = None
         self.calls: list[str] = []
+        self.subscriptions = 0
         self._path: list[Grown] = []
         self._by_hash: dict[bytes, Grown] = {}
         self._sockets: set[web.WebSocketResponse] = set()
@@ -109,6 +110,7 @@ class ForkNode:
                 call = msgspec.json.decode(message.data)
                 if call["method"] == "eth_subscribe":
                     self._sockets.add(socket)
+                    self.subscriptions += 1
                     await socket.send_str(_json({"jsonrpc": "2.0", "id": call["id"], "result": "0x1"}))
                 else:
                     await socket.send_str(_json(self._answer(call)))

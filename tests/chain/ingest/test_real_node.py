@@ -76,8 +76,8 @@ async def settled(devnet: Devnet, database: Database) -> None:
 
 
 async def test_sales_are_seen_over_websocket_and_by_polling(devnet: Devnet, database: Database) -> None:
-    for ws_url in (devnet.anvil.ws_url, None, "ws://127.0.0.1:1"):
-        async with following(devnet, database, devnet.followed(ws_url=ws_url)):
+    for ws_urls in ((devnet.anvil.ws_url,), (), ("ws://127.0.0.1:1",)):
+        async with following(devnet, database, devnet.followed(ws_urls=ws_urls)):
             devnet.buy(1, 2)
             await settled(devnet, database)
             token = max(devnet.owners())
