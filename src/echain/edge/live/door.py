@@ -55,10 +55,11 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """Bounds of one door: seconds for a request and between two, bytes of a body and of what waits."""
+    """Bounds of one door: seconds for a request, between two and to close; bytes of a body and of a backlog."""
 
     request_seconds: float
     keep_alive_seconds: float
+    closing_seconds: float
     body_bytes: int
     backlog_bytes: int
 
@@ -100,6 +101,7 @@ class Door(asyncio.BufferedProtocol):
     __slots__ = (
         "_ahead",
         "_body",
+        "_body_bytes",
         "_deadline",
         "_fault",
         "_headers",
@@ -136,6 +138,7 @@ class Door(asyncio.BufferedProtocol):
         self._url = b""
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
+        self._body_bytes = 0
         self._in_body = False
         self._fault: HTTPStatus | None = None
 
@@ -219,8 +222,12 @@ class Door(asyncio.BufferedProtocol):
         except httptools.HttpParserError:
             self._refuse(HTTPStatus.BAD_REQUEST)
             return
-        if self._request_bytes > MAX_HEAD_BYTES + (2 * self._house.rules.body_bytes if self._in_body else 0):
-            self._fault = self._fault or HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        if self._fault is None and self._request_bytes > MAX_HEAD_BYTES:
+            if not self._in_body:
+                self._fault = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            elif self._request_bytes > MAX_HEAD_BYTES + 2 * self._house.rules.body_bytes:
+                # Chunks of a byte each, or trailers without end.
+                self._fault = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         if self._fault is not None:
             self._refuse(self._fault)
         elif self._state is _State.READING:
@@ -246,10 +253,12 @@ class Door(asyncio.BufferedProtocol):
         self._in_body = True
 
     def on_body(self, body: bytes) -> None:
-        self._body.append(body)
-        if sum(map(len, self._body)) > self._house.rules.body_bytes:
-            self._body = [b"-"]
+        self._body_bytes += len(body)
+        if self._body_bytes > self._house.rules.body_bytes:
+            self._body.clear()
             self._fault = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        else:
+            self._body.append(body)
 
     def on_message_complete(self) -> None:
         if len(self._ahead) >= MAX_AHEAD or self._fault is not None:
@@ -336,15 +345,18 @@ class Door(asyncio.BufferedProtocol):
         hand_over(transport, socket, key, rest)
 
     def close(self) -> None:
-        """End the connection once what was written has gone out; not waiting for ever."""
+        """End the connection once what was written has gone out; not waiting for ever.
+
+        The peer may still be sending. Closing with that unread would reset the connection, and take from the
+        peer what was just written: so it is read and thrown away until the peer has closed its side, too.
+        """
         if self._state is _State.CLOSED:
             return
         self._state = _State.CLOSED
-        self._transport.close()
-        self._house.wheel.put(_Abort(self._transport), self._deadline_of_closing())
-
-    def _deadline_of_closing(self) -> float:
-        return self._house.monotonic() + self._house.rules.request_seconds
+        self._transport.write_eof()
+        self._house.wheel.put(
+            _Abort(self._transport), self._house.monotonic() + self._house.rules.closing_seconds
+        )
 
     def abort(self) -> None:
         if self._transport is not None:

@@ -58,7 +58,9 @@ class Server:
         self.places = desk.places
         self.wheel = desk.wheel
         self.monotonic = desk.monotonic
-        self.rules = Rules(timing.request, timing.keep_alive, limits.message_bytes, limits.backlog_bytes)
+        self.rules = Rules(
+            timing.request, timing.keep_alive, timing.closing, limits.message_bytes, limits.backlog_bytes
+        )
         self._engines = Engines(desk, verbs)
         self._polling = Polling(self._engines)
         self._origins = origins
