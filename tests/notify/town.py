@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Callable
+import ssl
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -243,7 +244,7 @@ def when(town: Town, **changes: Any) -> dict[str, str]:
 
 @asynccontextmanager
 async def founded(
-    url: str, *, works: bool = True, smtp: Callable[[PostOffice], str] | None = None, seconds: float = 5
+    url: str, *, works: bool = True, seconds: float = 5, trusts: ssl.SSLContext | None = None
 ) -> AsyncGenerator[Town]:
     """Found a town on a fresh database; ``works`` False lets nothing run."""
     async with AsyncExitStack() as stack:
@@ -255,16 +256,15 @@ async def founded(
         shop = Shop(database, cache, rpc, Clock(), None)
         stack.push_async_callback(shop.fees.close)
         office = await stack.enter_async_context(post_office())
-        server = MailServer.of(smtp(office) if smtp else f"smtp://127.0.0.1:{office.port}")
-        mailer = Mailer(server, seconds=seconds)
+        mailer = Mailer(MailServer.of(f"smtp://127.0.0.1:{office.port}"), seconds=seconds)
         stack.push_async_callback(mailer.close)
         outbound = await stack.enter_async_context(
-            Outbound(Rules(http=True, private=True), user_agent="town")
+            Outbound(Rules(private=True), user_agent="town", tls=trusts)
         )
         composer = Composer(TEMPLATES, KEYS, BRAND, {CHAIN_ID: Coin("ETH")})
         pusher = Pusher(VAPID, outbound, contact="mailto:tickets@harbour.example")
         tools = jobs.Tools(composer, mailer, pusher, Metrics(), shop.clock)
-        surface = rest.Surface(database, composer, True, public_key(VAPID), Rules(http=True, private=True))
+        surface = rest.Surface(database, composer, True, public_key(VAPID), Rules(private=True))
         app = application(
             [*rest.endpoints(surface), *pages.endpoints(surface)],
             authenticate=shop.authenticator,
