@@ -17,6 +17,7 @@ from echain.chain.rebuild import rebuild as fold_anew
 from echain.chain.types import Contract, Projector
 from echain.entry.addressbook import AddressBook
 from echain.entry.connections import Services, expose, services
+from echain.entry.measures import measure_chains
 from echain.entry.progress import folding, shown
 from echain.entry.relaying import relay_of
 from echain.entry.stopping import until_stopped
@@ -55,6 +56,7 @@ async def follow(config: Config) -> None:
     async with AsyncExitStack() as stack:
         parts = await services(config, stack, name="echain indexer")
         await expose(config, parts, stack)
+        measure_chains(parts.metrics, parts.database)
         book = AddressBook(config, parts.database)
         await until_stopped(
             book.keep_reading(),
