@@ -7,7 +7,8 @@ from typing import Final
 
 import msgspec
 
-from echain.infra.config import ChainConfig
+from echain.chain.manners import LIKE_ETHEREUM, Manners
+from echain.infra.config import DEVNET_CHAIN_ID, ChainConfig
 from echain.kernel.errors import EchainError, Kind
 from echain.kernel.evm import Address, Hash32, checksum, to_hex
 
@@ -26,7 +27,7 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
     never changes. ``finalized_tag`` says whether the node's ``finalized`` block means something.
     ``unit_scale`` is how many wei of the RPC interface are one unit inside the EVM. ``max_log_span`` is the
     widest block range of one log query. ``minimum_priority_fee_wei`` is offered even when the last blocks
-    paid less.
+    paid less. ``manners`` is how its nodes speak.
     """
 
     chain_id: int
@@ -40,6 +41,17 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
     minimum_priority_fee_wei: int = 0
     explorer_url: str | None = None
     testnet: bool = False
+    manners: Manners = Manners()
+
+    @property
+    def widest_log_span(self) -> int:
+        """The most blocks that one log query may cover, by number and by time."""
+        seconds = self.manners.log_span_seconds
+        return (
+            self.max_log_span
+            if seconds is None
+            else min(self.max_log_span, int(seconds / self.block_seconds))
+        )
 
     @property
     def reorganizes(self) -> bool:
@@ -58,6 +70,20 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
 _HBAR_SCALE: Final = 10**10
 """1 tinybar, the unit inside Hedera's EVM, is 10^10 weibar, the unit of its RPC interface."""
 
+_HEDERA: Final = Manners(
+    true_blooms=False,
+    multi_address_span=1_000,
+    log_span_seconds=7 * 86_400,
+    # Records that the mirror node has not finished, and the mirror node's own failures.
+    later_codes=(-32015, -32020),
+    subscriptions=False,
+)
+"""The relay makes up what its ledger has not: headers and filters prove nothing, and it polls for its events.
+A log query over more than a thousand blocks may name one contract; none may cover more than a week."""
+
+# Nodes answer bridge logs beside the block's own, which neither filter nor receipts of the block hold.
+_POLYGON: Final = Manners(header_hashes=True, true_blooms=False)
+
 KNOWN: Final[Mapping[int, Chain]] = {
     chain.chain_id: chain
     for chain in (
@@ -70,6 +96,7 @@ KNOWN: Final[Mapping[int, Chain]] = {
             confirmations=10,
             minimum_priority_fee_wei=1_000_000,
             explorer_url="https://basescan.org",
+            manners=LIKE_ETHEREUM,
         ),
         Chain(
             chain_id=84532,
@@ -80,6 +107,7 @@ KNOWN: Final[Mapping[int, Chain]] = {
             minimum_priority_fee_wei=1_000_000,
             explorer_url="https://sepolia.basescan.org",
             testnet=True,
+            manners=LIKE_ETHEREUM,
         ),
         # A record file is final when it is seen; the relay maps safe and finalized to latest.
         Chain(
@@ -88,9 +116,11 @@ KNOWN: Final[Mapping[int, Chain]] = {
             native_symbol="HBAR",
             block_seconds=2.0,
             confirmations=0,
+            finalized_tag=False,
             unit_scale=_HBAR_SCALE,
             max_log_span=1_000,
             explorer_url="https://hashscan.io/mainnet",
+            manners=_HEDERA,
         ),
         Chain(
             chain_id=296,
@@ -98,10 +128,12 @@ KNOWN: Final[Mapping[int, Chain]] = {
             native_symbol="HBAR",
             block_seconds=2.0,
             confirmations=0,
+            finalized_tag=False,
             unit_scale=_HBAR_SCALE,
             max_log_span=1_000,
             explorer_url="https://hashscan.io/testnet",
             testnet=True,
+            manners=_HEDERA,
         ),
         # Nodes of Polygon refuse tips below 25 gwei.
         Chain(
@@ -112,6 +144,18 @@ KNOWN: Final[Mapping[int, Chain]] = {
             confirmations=32,
             minimum_priority_fee_wei=25_000_000_000,
             explorer_url="https://polygonscan.com",
+            manners=_POLYGON,
+        ),
+        Chain(
+            chain_id=80002,
+            name="Polygon Amoy",
+            native_symbol="POL",
+            block_seconds=2.0,
+            confirmations=32,
+            minimum_priority_fee_wei=25_000_000_000,
+            explorer_url="https://amoy.polygonscan.com",
+            testnet=True,
+            manners=_POLYGON,
         ),
         Chain(
             chain_id=42161,
@@ -121,6 +165,7 @@ KNOWN: Final[Mapping[int, Chain]] = {
             confirmations=20,
             max_log_span=10_000,
             explorer_url="https://arbiscan.io",
+            manners=Manners(header_hashes=True),
         ),
         Chain(
             chain_id=10,
@@ -130,6 +175,7 @@ KNOWN: Final[Mapping[int, Chain]] = {
             confirmations=10,
             minimum_priority_fee_wei=1_000_000,
             explorer_url="https://optimistic.etherscan.io",
+            manners=LIKE_ETHEREUM,
         ),
     )
 }
@@ -150,14 +196,17 @@ def chain(chain_id: int, *, devnet: bool = False) -> Chain:
     # reorgs.
     return msgspec.structs.replace(
         known,
-        name="Local devnet",
+        name="Local devnet" if chain_id == DEVNET_CHAIN_ID else f"Local devnet {chain_id}",
         block_seconds=1.0,
         confirmations=2,
         finalized_tag=False,
+        # Its contracts see the same unit as its RPC interface, whatever the chain that it stands for does.
+        unit_scale=1,
         max_log_span=100_000,
         minimum_priority_fee_wei=1_000_000_000,
         explorer_url=None,
         testnet=True,
+        manners=LIKE_ETHEREUM,
     )
 
 
@@ -173,10 +222,11 @@ def configured(config: ChainConfig, *, devnet: bool = False) -> Chain:
         native_symbol=config.native_symbol,
         block_seconds=config.block_seconds,
         confirmations=config.confirmations,
-        finalized_tag=behaves is not None and behaves.finalized_tag,
+        finalized_tag=config.finalized_tag,
         unit_scale=config.unit_scale,
         max_log_span=config.max_log_span,
         minimum_priority_fee_wei=0 if behaves is None else behaves.minimum_priority_fee_wei,
         explorer_url=config.explorer_url,
         testnet=behaves is not None and behaves.testnet,
+        manners=Manners() if behaves is None else behaves.manners,
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
 import msgspec
 from redis.asyncio import Redis
 
+from echain.chain.chains import Chain, configured
 from echain.chain.rpc import Rpc
+from echain.chain.rpcmetrics import RpcMetrics
 from echain.infra.cache import Cache
 from echain.infra.config import Config, ConfigError
 from echain.infra.database import Database
@@ -49,7 +51,7 @@ async def services(config: Config, stack: AsyncExitStack, *, name: str = "echain
         )
         stack.push_async_callback(redis.aclose)
     rpcs = {
-        chain.chain_id: Rpc(chain.rpc_urls, chain_id=chain.chain_id, timeout=RPC_SECONDS)
+        chain.chain_id: _rpc(configured(chain, devnet=config.devnet), chain.rpc_urls, metrics)
         for chain in config.chains
         if chain.rpc_urls
     }
@@ -57,6 +59,20 @@ async def services(config: Config, stack: AsyncExitStack, *, name: str = "echain
         stack.push_async_callback(rpc.close)
     cache = await stack.enter_async_context(Cache(config.database_url, redis, metrics))
     return Services(database, redis, cache, rpcs, metrics)
+
+
+def _rpc(chain: Chain, urls: Sequence[str], metrics: Metrics) -> Rpc:
+    observer = RpcMetrics(metrics, chain.chain_id)
+    rpc = Rpc(
+        urls,
+        chain_id=chain.chain_id,
+        timeout=RPC_SECONDS,
+        manners=chain.manners,
+        confirmations=chain.confirmations,
+        observer=observer,
+    )
+    observer.show(rpc.health)
+    return rpc
 
 
 async def expose(config: Config, parts: Services, stack: AsyncExitStack) -> None:

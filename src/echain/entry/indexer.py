@@ -9,6 +9,7 @@ import structlog
 from rich.console import Console
 
 from echain.admission.onchain import AdmissionProjector
+from echain.chain.chains import configured
 from echain.chain.deploy import Deployment
 from echain.chain.follow import FollowedChain, Follower
 from echain.chain.ingest import Projection
@@ -36,6 +37,7 @@ def projectors() -> Sequence[Projector]:
 
 def followed(config: Config, chain: ChainConfig, deployment: Deployment) -> FollowedChain:
     """Return what a follower must know of a chain whose contracts stand."""
+    known = configured(chain, devnet=config.devnet)
     return FollowedChain(
         chain_id=chain.chain_id,
         roots=(
@@ -44,10 +46,12 @@ def followed(config: Config, chain: ChainConfig, deployment: Deployment) -> Foll
         ),
         from_block=deployment.from_block,
         confirmations=chain.confirmations,
+        finalized_tag=chain.finalized_tag,
         block_seconds=chain.block_seconds,
-        max_log_span=chain.max_log_span,
-        ws_urls=chain.ws_urls,
+        max_log_span=known.widest_log_span,
+        ws_urls=chain.ws_urls if known.manners.subscriptions else (),
         resettable=config.devnet,
+        blooms=known.manners.true_blooms,
     )
 
 

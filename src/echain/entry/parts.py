@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from echain.infra.config import Config, ConfigError
+from echain.infra.config import ChainConfig, Config, ConfigError
 from echain.infra.embedded import child
 from echain.infra.embedded.anvil import Anvil
 from echain.infra.embedded.postgres import Postgres
@@ -91,16 +91,20 @@ class Parts:
         chains = self.config.chains
         if not self.config.devnet or any(chain.rpc_urls for chain in chains):
             return
-        self.node = Anvil(
-            self.config.home / "anvil",
-            home=self.config.home,
-            chain_id=chains[0].chain_id,
-            block_seconds=self.config.devnet_block_seconds,
-            port=child.free_port(self.config.devnet_port),
-        )
-        self._start("anvil", self.node)
-        chain = msgspec.structs.replace(chains[0], rpc_urls=(self.node.url,), ws_urls=(self.node.ws_url,))
-        self.config = msgspec.structs.replace(self.config, chains=(chain,))
+        followed: list[ChainConfig] = []
+        for place, chain in enumerate(chains):
+            folder = "anvil" if place == 0 else f"anvil-{chain.chain_id}"
+            node = Anvil(
+                self.config.home / folder,
+                home=self.config.home,
+                chain_id=chain.chain_id,
+                block_seconds=self.config.devnet_block_seconds,
+                port=child.free_port(self.config.devnet_port + place),
+            )
+            self._start(folder, node)
+            self.node = self.node or node
+            followed.append(msgspec.structs.replace(chain, rpc_urls=(node.url,), ws_urls=(node.ws_url,)))
+        self.config = msgspec.structs.replace(self.config, chains=tuple(followed))
 
     def _start(self, name: str, part: Part) -> None:
         part.start()

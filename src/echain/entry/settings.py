@@ -46,6 +46,7 @@ def _facts(chain_id: int, devnet: bool) -> ChainFacts | None:
         native_symbol=known.native_symbol,
         explorer_url=known.explorer_url,
         confirmations=known.confirmations,
+        finalized_tag=known.finalized_tag,
         block_seconds=known.block_seconds,
         unit_scale=known.unit_scale,
         max_log_span=known.max_log_span,

@@ -50,6 +50,7 @@ class ChainFacts(msgspec.Struct, frozen=True, kw_only=True):
     native_symbol: str = "ETH"
     explorer_url: str | None = None
     confirmations: int = 12
+    finalized_tag: bool = False
     block_seconds: float = 2.0
     unit_scale: int = 1
     max_log_span: int = 2000
@@ -63,7 +64,8 @@ class ChainConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A chain that this installation follows.
 
     ``unit_scale`` is how many units of a transaction's value make one unit inside contracts. So many
-    blocks as ``confirmations`` must follow before a fact is settled; ``max_log_span`` is how many blocks
+    blocks as ``confirmations`` must follow before a fact is settled, and where ``finalized_tag`` holds the
+    node's ``finalized`` block must have reached it; ``max_log_span`` is how many blocks
     one log query may cover. Addresses are None until the contracts are deployed there.
     """
 
@@ -73,6 +75,7 @@ class ChainConfig(msgspec.Struct, frozen=True, kw_only=True):
     ws_urls: tuple[str, ...] = ()
     explorer_url: str | None = None
     confirmations: int = 12
+    finalized_tag: bool = False
     block_seconds: float = 2.0
     native_symbol: str = "ETH"
     unit_scale: int = 1
@@ -104,6 +107,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     devnet: bool
     devnet_block_seconds: int
     devnet_port: int
+    devnet_chains: tuple[int, ...]
     platform_key: Secret | None
     keystore: Path | None
     keystore_password: Secret | None
@@ -151,9 +155,8 @@ def load(environment: Mapping[str, str], *, facts: Facts | None = None) -> Confi
     """
     problems: list[str] = []
     single, chains = _parsed(environment, problems)
-    chain_ids: tuple[int, ...] | None = single.pop("chain_ids")
-    if chain_ids is None:
-        chain_ids = tuple(chains)
+    named: tuple[int, ...] | None = single.pop("chain_ids")
+    chain_ids = tuple(chains) if named is None else named
     embedded = not chain_ids and not chains
     problems += [
         f"ECHAIN_RPC_URL_{chain_id} is missing: chain {chain_id} is to be followed"
@@ -174,7 +177,7 @@ def load(environment: Mapping[str, str], *, facts: Facts | None = None) -> Confi
     if problems:
         raise ConfigError(problems)
     if embedded:
-        chain_ids = (DEVNET_CHAIN_ID,)
+        chain_ids = single["devnet_chains"]
     if single["devnet"] is None:
         single["devnet"] = embedded
     single["home"] = single["home"].absolute()

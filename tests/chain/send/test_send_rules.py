@@ -90,7 +90,7 @@ def test_head_room_is_a_fifth_rounded_up(gas):
 
 
 def test_chains_are_data():
-    assert set(KNOWN) == {8453, 84532, 295, 296, 137, 42161, 10}
+    assert set(KNOWN) == {8453, 84532, 295, 296, 137, 80002, 42161, 10}
     assert (chain(295).unit_scale, chain(295).confirmations, chain(295).reorganizes) == (10**10, 0, False)
     assert chain(8453).transaction_url(Hash32(b"\x0a" * 32)) == "https://basescan.org/tx/0x" + "0a" * 32
     devnet = chain(84532, devnet=True)
