@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import time
 
 import asyncpg
 import pytest
@@ -23,6 +26,38 @@ async def test_a_transaction_is_rolled_back_when_its_body_raises(database: Datab
     with pytest.raises(ZeroDivisionError):
         await write()
     assert await database.fetchval("SELECT count(*) FROM note") == 0
+
+
+async def test_a_statement_that_takes_too_long_is_ended_by_the_server(database_url: str) -> None:
+    pool = await Database.connect(database_url, size=1, statement_seconds=0.2)
+    for _ in range(2):
+        with pytest.raises(DatabaseUnavailable):
+            await pool.fetchval("SELECT pg_sleep(30)")
+        assert await pool.fetchval("SELECT 1") == 1
+    busy = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'active'"
+    assert await pool.fetchval(f"{busy} AND pid <> pg_backend_pid()") == 0
+    await pool.close()
+
+
+async def test_a_server_that_hangs_is_given_up(own_postgres: Postgres) -> None:
+    """Its process is stopped in the middle of a transaction and of a statement, as by a disk that is gone."""
+    pool = await Database.connect(own_postgres.url(), size=2, statement_seconds=0.2)
+
+    async def ask() -> None:
+        async with pool.transaction() as tx:
+            pid = await tx.fetchval("SELECT pg_backend_pid()")
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                await tx.fetchval("SELECT 1")
+            finally:
+                os.kill(pid, signal.SIGCONT)
+
+    began = time.monotonic()
+    with pytest.raises(DatabaseUnavailable):
+        await ask()
+    assert time.monotonic() - began < 4
+    assert await pool.fetchval("SELECT 1") == 1
+    await pool.close()
 
 
 async def test_jsonb_is_plain_python_in_and_out_also_in_arrays(database: Database) -> None:

@@ -35,12 +35,20 @@ _CACHED_STATEMENTS: Final = 1024
 _QUERY_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 _JSONB_VERSION: Final = b"\x01"
 
+_HANGS_SECONDS: Final = 1.0
+"""How much longer than its statement timeout a server may take before it counts as hung."""
+
+_WATCHED: Final = {"tcp_keepalives_idle": "2", "tcp_keepalives_interval": "1", "tcp_keepalives_count": "2"}
+"""A machine that is cut off is noticed by the server within four seconds, and its locks are free again."""
+
 _LOST: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
+    # By the statement timeout, or by an operator.
+    asyncpg.QueryCanceledError,
     # The session was silent for longer than whoever opened it promised.
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.IdleSessionTimeoutError,
@@ -67,8 +75,17 @@ class Database:
     server goes away every use raises `DatabaseUnavailable`; when it is back the next use connects again.
     """
 
-    def __init__(self, url: str, *, size: int, name: str, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        size: int,
+        name: str,
+        metrics: Metrics | None = None,
+        statement_seconds: float | None = None,
+    ) -> None:
         self._url = url
+        self._statement_seconds = statement_seconds
         self._size = size
         self._name = name
         self._idle: deque[Connection] = deque()
@@ -79,25 +96,36 @@ class Database:
         self._measure(metrics or Metrics())
 
     @classmethod
-    async def connect(cls, url: str, *, size: int = 10, name: str = "echain") -> Self:
+    async def connect(
+        cls, url: str, *, size: int = 10, name: str = "echain", statement_seconds: float | None = None
+    ) -> Self:
         """Return a pool whose first connection stands.
 
-        ``name`` is what the server lists it as.
+        ``name`` is what the server lists it as. ``statement_seconds`` bounds every statement, by the server
+        and, should that hang, from here.
 
         Raises:
             DatabaseUnavailable: nothing answers at ``url`` within 5 s.
         """
-        database = cls(url, size=size, name=name)
+        database = cls(url, size=size, name=name, statement_seconds=statement_seconds)
         database._give_back(await database._acquire())
         return database
 
     @classmethod
-    def lazy(cls, url: str, *, size: int = 10, name: str = "echain", metrics: Metrics | None = None) -> Self:
+    def lazy(
+        cls,
+        url: str,
+        *,
+        size: int = 10,
+        name: str = "echain",
+        metrics: Metrics | None = None,
+        statement_seconds: float | None = None,
+    ) -> Self:
         """Return a pool that connects at its first use, for those who start before their database does.
 
         What it does is measured in ``metrics``, which are one pool's alone.
         """
-        return cls(url, size=size, name=name, metrics=metrics)
+        return cls(url, size=size, name=name, metrics=metrics, statement_seconds=statement_seconds)
 
     def _measure(self, metrics: Metrics) -> None:
         metrics.gauge("echain_database_connections", "Open connections of the pool.").set_function(
@@ -145,7 +173,7 @@ class Database:
         try:
             yield connection
         except (*_LOST, *_BROKEN) as error:
-            raise _translated(error, connection) from error
+            raise self._translated(error, connection) from error
         finally:
             self._give_back(connection)
 
@@ -175,7 +203,7 @@ class Database:
         try:
             yield connection
         except (*_LOST, *_BROKEN) as error:
-            raise _translated(error, connection) from error
+            raise self._translated(error, connection) from error
         finally:
             # Not closed politely: a server that hangs would be waited for, and there is nothing to say.
             connection.terminate()
@@ -187,7 +215,7 @@ class Database:
         try:
             return await connection.fetch(query, *args)
         except (*_LOST, *_BROKEN) as error:
-            raise _translated(error, connection) from error
+            raise self._translated(error, connection) from error
         finally:
             self._queried(time.perf_counter() - began)
             self._give_back(connection)
@@ -199,7 +227,7 @@ class Database:
         try:
             return await connection.fetchrow(query, *args)
         except (*_LOST, *_BROKEN) as error:
-            raise _translated(error, connection) from error
+            raise self._translated(error, connection) from error
         finally:
             self._queried(time.perf_counter() - began)
             self._give_back(connection)
@@ -216,10 +244,18 @@ class Database:
         try:
             return await connection.execute(query, *args)
         except (*_LOST, *_BROKEN) as error:
-            raise _translated(error, connection) from error
+            raise self._translated(error, connection) from error
         finally:
             self._queried(time.perf_counter() - began)
             self._give_back(connection)
+
+    def _translated(self, error: Exception, connection: Connection) -> Exception:
+        # Where statements are bounded, one that is late means a server that hangs.
+        hung = self._statement_seconds is not None and isinstance(error, TimeoutError)
+        if hung or isinstance(error, _LOST) or connection.is_closed():
+            connection.terminate()
+            return DatabaseUnavailable()
+        return error
 
     async def _acquire(self) -> Connection:
         if self._closed:
@@ -281,7 +317,7 @@ class Database:
 
     async def _opening(self) -> None:
         try:
-            connection = await connect(self._url, name=self._name)
+            connection = await connect(self._url, name=self._name, statement_seconds=self._statement_seconds)
         except DatabaseUnavailable as error:
             self._open -= 1
             # One refused attempt speaks for all who wait: none of them is served sooner by asking again.
@@ -313,15 +349,10 @@ def _refuse(future: asyncio.Future[Connection], error: BaseException) -> None:
             future.cancel()
 
 
-def _translated(error: Exception, connection: Connection) -> Exception:
-    if isinstance(error, _LOST) or connection.is_closed():
-        connection.terminate()
-        return DatabaseUnavailable()
-    return error
-
-
-async def connect(url: str, *, name: str = "echain") -> Connection:
+async def connect(url: str, *, name: str = "echain", statement_seconds: float | None = None) -> Connection:
     """Return one connection outside any pool, for LISTEN and session locks.
+
+    A statement that takes longer than ``statement_seconds`` is ended; None lets it take its time.
 
     JSONB is plain Python in and out. In a ``jsonb[]`` the items must not be lists, which asyncpg takes for
     another dimension of the array.
@@ -335,7 +366,14 @@ async def connect(url: str, *, name: str = "echain") -> Connection:
                 url,
                 statement_cache_size=_CACHED_STATEMENTS,
                 max_cached_statement_lifetime=0,
-                server_settings={"application_name": name, "jit": "off", "timezone": "UTC"},
+                command_timeout=None if statement_seconds is None else statement_seconds + _HANGS_SECONDS,
+                server_settings={
+                    "application_name": name,
+                    "jit": "off",
+                    "timezone": "UTC",
+                    "statement_timeout": f"{(statement_seconds or 0) * 1000:.0f}",
+                    **_WATCHED,
+                },
             )
             await connection.set_type_codec(
                 "jsonb",

@@ -130,15 +130,12 @@ class Relay:
     @asynccontextmanager
     async def _leadership(self) -> AsyncGenerator[Connection]:
         """Hold the relay's lock on a connection that ends with it."""
-        async with self._database.connection() as connection:
-            try:
-                while not await connection.fetchval(
-                    "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", _LOCK
-                ):
-                    await asyncio.sleep(_STANDBY_SECONDS)
-                yield connection
-            finally:
-                connection.terminate()
+        async with self._database.session() as connection:
+            while not await connection.fetchval(
+                "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", _LOCK
+            ):
+                await asyncio.sleep(_STANDBY_SECONDS)
+            yield connection
 
     async def _lead(self, connection: Connection) -> None:
         woken = asyncio.Event()
