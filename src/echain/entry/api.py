@@ -26,6 +26,9 @@ from echain.kernel.time import utc_now
 
 _BACKLOG: Final = 2048
 _GRACE_SECONDS: Final = 5
+_STATEMENT_SECONDS: Final = 15.0
+"""Nobody waits longer for an answer; what takes longer belongs into a job."""
+
 _KEEP_ALIVE_SECONDS: Final = 65
 """Longer than the 60 s after which common proxies let a connection go, so that they end it, not we."""
 
@@ -68,7 +71,7 @@ def serve(config: Config) -> None:
 
 async def _serve(config: Config, listening: socket.socket) -> None:
     async with AsyncExitStack() as stack:
-        parts = await services(config, stack, name="echain api")
+        parts = await services(config, stack, name="echain api", statement_seconds=_STATEMENT_SECONDS)
         await expose(config, parts, stack)
         book = AddressBook(config, parts.database)
         reading = asyncio.create_task(book.keep_reading())

@@ -31,8 +31,12 @@ class Services(msgspec.Struct, frozen=True):
     metrics: Metrics
 
 
-async def services(config: Config, stack: AsyncExitStack, *, name: str = "echain") -> Services:
+async def services(
+    config: Config, stack: AsyncExitStack, *, name: str = "echain", statement_seconds: float | None = None
+) -> Services:
     """Return the process's connections, which ``stack`` closes. Nothing has to be there yet.
+
+    ``statement_seconds`` bounds each statement, where people wait for it.
 
     Raises:
         ConfigError: no database is named.
@@ -41,7 +45,11 @@ async def services(config: Config, stack: AsyncExitStack, *, name: str = "echain
         raise ConfigError(["ECHAIN_DATABASE_URL is missing; `echain up` runs an embedded PostgreSQL"])
     metrics = Metrics()
     database = Database.lazy(
-        config.database_url, size=config.database_connections, name=name, metrics=metrics
+        config.database_url,
+        size=config.database_connections,
+        name=name,
+        metrics=metrics,
+        statement_seconds=statement_seconds,
     )
     stack.push_async_callback(database.close)
     redis = None
