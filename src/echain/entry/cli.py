@@ -187,6 +187,17 @@ def deploy(chain_id: int) -> None:
 
 
 @commands.command()
+@click.option("--rotate", is_flag=True, help="Seal everything anew with the first key.")
+def keys(rotate: bool) -> None:
+    """Show how many values of personal data each data key still seals."""
+    settings = _configured("keys")
+    from echain.entry.datakeys import attend
+
+    for line in asyncio.run(attend(settings, rotate=rotate)):
+        click.echo(line)
+
+
+@commands.command()
 def config() -> None:
     """Show the configuration as it is understood, secrets hidden."""
     settings = _configured("config")

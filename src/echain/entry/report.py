@@ -22,6 +22,8 @@ from echain.infra.embedded.child import PartFailed
 from echain.infra.embedded.node import anvil_program
 from echain.infra.embedded.postgres import Postgres
 from echain.infra.embedded.redis import Redis
+from echain.infra.mail import MailDeferred, Mailer
+from echain.infra.mailserver import MailServer
 from echain.infra.secret import Secret, without_credentials
 
 _MARKS: Final[dict[Status, str]] = {
@@ -31,6 +33,7 @@ _MARKS: Final[dict[Status, str]] = {
 }
 
 
+_MAIL_SECONDS: Final = 5.0
 _WIDE: Final = 240
 """Columns of a table that goes into a file, where folded lines would be hard to search."""
 
@@ -83,6 +86,7 @@ async def examine(config: Config) -> bool:
             console.print(f"{_MARKS['down']} {name}: {escape(error.message)}")
         else:
             console.print(f"{_MARKS['ok']} {name}: embedded, installed")
+    good = await _mail(config, console) and good
     if config.database_url is not None:
         async with AsyncExitStack() as stack:
             parts = await services(config, stack)
@@ -90,6 +94,23 @@ async def examine(config: Config) -> bool:
         _print_health(console, health)
         good = good and health.status == "ok"
     return good
+
+
+async def _mail(config: Config, console: Console) -> bool:
+    """Say whether e-mail can be sent; that none is configured is no fault."""
+    if config.smtp_url is None:
+        console.print(
+            "[dim]off[/] e-mail: ECHAIN_SMTP_URL is not set; people are told in the app and by push"
+        )
+        return True
+    mailer = Mailer(MailServer.of(config.smtp_url), seconds=_MAIL_SECONDS)
+    try:
+        await mailer.check()
+    except MailDeferred as error:
+        console.print(f"{_MARKS['down']} e-mail: {escape(error.message)}")
+        return False
+    console.print(f"{_MARKS['ok']} e-mail: the server lets us in")
+    return True
 
 
 def _embedded(config: Config) -> list[tuple[str, Callable[[], object]]]:

@@ -18,7 +18,7 @@ from echain.kernel.errors import invalid_field
 from echain.kernel.evm import Address, checksum
 from echain.kernel.messages import Message
 from echain.kernel.paging import Page, PageInfo
-from echain.notify import deliverystore, rules, store
+from echain.notify import addressstore, deliverystore, pushstore, rules, store
 from echain.notify.facts import Facts, Told
 from echain.notify.kinds import MAIL, PUSH, Delivery
 from echain.notify.rendering import Short, Templates
@@ -36,6 +36,9 @@ from echain.notify.types import (
     Settings,
     Ways,
 )
+
+SEALED: Final = (addressstore.ADDRESS, addressstore.ASKED, pushstore.SUBSCRIPTION)
+"""What here opens with the data keys alone."""
 
 KEPT: Final = timedelta(days=365)
 _DAY: Final = timedelta(hours=24)

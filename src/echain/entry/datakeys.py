@@ -1,0 +1,36 @@
+"""The keys of personal data: which still seal what, and everything sealed anew with the first."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import Final
+
+from echain.entry.connections import services
+from echain.infra.config import Config
+from echain.infra.crypto import DataKeys, SealedColumn
+from echain.infra.reseal import reseal, sealed_by
+from echain.notify.service import SEALED as NOTIFY_SEALED
+from echain.webhooks.store import SEALED as WEBHOOKS_SEALED
+
+COLUMNS: Final[tuple[SealedColumn, ...]] = (*NOTIFY_SEALED, WEBHOOKS_SEALED)
+"""Every sealed column there is; a test looks for others in the database."""
+
+
+async def attend(config: Config, *, rotate: bool) -> list[str]:
+    """Return a line a key: its name, its place, how many values it seals. ``rotate`` seals all anew first.
+
+    Raises:
+        Unopenable: with ``rotate``, a value's key is not among ECHAIN_DATA_KEYS.
+    """
+    keys = DataKeys(config.data_keys)
+    lines: list[str] = []
+    async with AsyncExitStack() as stack:
+        parts = await services(config, stack, name="echain keys")
+        if rotate:
+            lines.append(f"{await reseal(parts.database, keys, COLUMNS)} values sealed anew")
+        counted = await sealed_by(parts.database, COLUMNS)
+    for place, name in enumerate(keys.names):
+        role = "seals" if place == 0 else "opens; retire it when it seals nothing"
+        lines.append(f"{name}  {counted.pop(name, 0):>8}  {role}")
+    lines += [f"{name}  {count:>8}  MISSING from ECHAIN_DATA_KEYS" for name, count in sorted(counted.items())]
+    return lines
