@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
+from typing import Any
 
 import click
 import msgspec
@@ -34,7 +37,7 @@ from echain.kernel.time import utc_now
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "docs" / "reference.md"
 README = ROOT / "README.md"
-MARKS = ("<!-- settings -->", "<!-- /settings -->")
+OPERATIONS = ROOT / "docs" / "operations.md"
 
 WHO = {
     Auth.PUBLIC: "anyone",
@@ -46,7 +49,7 @@ WHO = {
 
 
 def main() -> None:
-    written = {REFERENCE: reference(), README: readme()}
+    written = {REFERENCE: reference(), README: readme(), OPERATIONS: operations()}
     stale = [path for path, text in written.items() if path.read_text() != text]
     if "--check" in sys.argv[1:]:
         if stale:
@@ -83,11 +86,21 @@ def reference() -> str:
 
 def readme() -> str:
     """Return the README with its table of settings as the program has it."""
-    text = README.read_text()
-    before, rest = text.split(MARKS[0])
-    after = rest.split(MARKS[1])[1]
     settings = table(("variable", "default", "meaning"), map(setting_row, VARIABLES))
-    return f"{before}{MARKS[0]}\n{settings}\n{MARKS[1]}{after}"
+    return between(README.read_text(), "settings", settings)
+
+
+def operations() -> str:
+    """Return the operator's page with its table of metrics as the program has it."""
+    metrics = table(("metric", "kind", "labels", "meaning"), map(metric_row, declared_metrics()))
+    return between(OPERATIONS.read_text(), "metrics", metrics)
+
+
+def between(text: str, mark: str, content: str) -> str:
+    """Return ``text`` with what stands between the comments of ``mark`` replaced."""
+    before, rest = text.split(f"<!-- {mark} -->")
+    after = rest.split(f"<!-- /{mark} -->")[1]
+    return f"{before}<!-- {mark} -->\n{content}\n<!-- /{mark} -->{after}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -117,6 +130,50 @@ def route_row(endpoint: Endpoint) -> tuple[str, str, str]:
 
 def route_order(endpoint: Endpoint) -> tuple[str, str]:
     return endpoint.path, endpoint.method
+
+
+def declared_metrics() -> list[tuple[str, str, str, tuple[str, ...]]]:
+    """Return name, kind, meaning and labels of every metric that some module asks a registry for, by name.
+
+    Read from the source, because no process has all of them; so their names are literals there.
+    """
+    found: dict[str, tuple[str, str, str, tuple[str, ...]]] = {}
+    for module in pkgutil.walk_packages(echain.__path__, "echain."):
+        source = importlib.import_module(module.name)
+        path = Path(source.__file__ or "")
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and (kind := metric_kind(node)):
+                values = [constant(argument, source) for argument in node.args[:3]]
+                given = {
+                    word.arg: constant(word.value, source) for word in node.keywords if word.arg == "labels"
+                }
+                name, meaning = str(values[0]), str(values[1])
+                labels = given.get("labels") or (values[2:] or [()])[0]
+                found[name] = (name, kind, meaning, tuple(map(str, labels)))
+    return [found[name] for name in sorted(found)]
+
+
+def metric_kind(node: ast.Call) -> str:
+    """Return which kind of metric a call asks for, or nothing when it asks for none."""
+    first = node.args[0] if node.args else None
+    named = isinstance(first, ast.Constant) and str(first.value).startswith("echain_")
+    kind = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+    return kind if named and kind in ("counter", "gauge", "histogram") else ""
+
+
+def constant(node: ast.expr, module: ModuleType) -> Any:
+    """Return the value of an expression of constants, a module's own among them."""
+    return eval(compile(ast.Expression(node), "<metric>", "eval"), vars(module))  # noqa: S307 - our own source
+
+
+def metric_row(metric: tuple[str, str, str, tuple[str, ...]]) -> tuple[str, ...]:
+    name, kind, meaning, labels = metric
+    return (
+        f"`{name}`",
+        kind,
+        ", ".join(f"`{label}`" for label in labels),
+        meaning[:1].upper() + meaning[1:].rstrip("."),
+    )
 
 
 def error_rows() -> Iterator[tuple[str, str, str]]:
