@@ -18,8 +18,9 @@ from tests.infra.receivers import Behaviour, Receiver, Request, answering, recei
 from tests.webhooks.office import KEYS, ROOT, Office, Person
 
 from echain.infra import outbound
+from echain.infra.database import Tx
 from echain.infra.outbound import Outbound, Rules
-from echain.webhooks import spread
+from echain.webhooks import deliverystore, spread
 from echain.webhooks.courier import LEASE, Courier
 from echain.webhooks.jobs import measure
 from echain.webhooks.types import KEPT_DAYS
@@ -333,9 +334,29 @@ async def test_many_couriers_at_once_post_each_delivery_once_and_in_order(
 
 
 async def test_a_delivery_added_while_a_courier_ends_is_never_left_lying(
+    office: Office, ada: Person, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who adds it right before the last look is turned away by the one that ends, which then takes it."""
+    made = await ada.subscribe(receiver.url)
+    look = deliverystore.give_back_if_done
+    added = 0
+
+    async def late_look(tx: Tx, subscription_id: UUID, lease: UUID) -> bool:
+        nonlocal added
+        if added < 3:
+            added += 1
+            await office.tell([office.message(ada.channel)])
+            await office.deliver(made, office.another_courier())
+        return await look(tx, subscription_id, lease)
+
+    monkeypatch.setattr(deliverystore, "give_back_if_done", late_look)
+    await office.deliver(made)
+    assert heard(receiver) == [1, 2, 3]
+
+
+async def test_deliveries_added_all_the_time_are_all_taken(
     office: Office, ada: Person, receiver: Receiver
 ) -> None:
-    """Whoever adds one wakes a courier, and either that one or the one that was ending takes it."""
     made = await ada.subscribe(receiver.url)
 
     async def add_and_wake() -> None:
