@@ -1,6 +1,6 @@
 """Background work in PostgreSQL: asked for in the transaction it follows from, tried again, its effect once.
 
-`docs/adr/0023-jobs.md` says what is PgQueuer's and what is ours.
+`docs/adr/0008-jobs.md` says what is PgQueuer's and what is ours.
 """
 
 from echain.infra.jobs.enqueue import enqueue
