@@ -114,8 +114,7 @@ class _Rebuild:
         self._tables = [table for projector in projection.projectors for table in projector.tables]
         self._roots: set[Address] = set()
         self._kinds: dict[Address, str] = {}
-        self._reached: tuple[int, int] = (-1, -1)
-        self._block: tuple[int, Hash32] | None = None
+        self._reached: tuple[int, Hash32 | None] = (-1, None)
         self._logs = 0
         self._analyzed = 0
         self._began = time.monotonic()
@@ -160,15 +159,15 @@ class _Rebuild:
         """Return whether the chain is still the one that was folded, with the same roots."""
         if await store.roots(self._connection, self._chain_id) != self._roots:
             return False
-        if self._block is None:
+        number, block_hash = self._reached
+        if block_hash is None:
             return True
-        number, block_hash = self._block
         kept = await store.hashes(self._connection, self._chain_id, number, number)
         return cursor.block_number >= number and kept.get(number) == block_hash
 
     async def _fold(self, tx: Tx, upto: int) -> int:
         """Fold the next logs, none above block ``upto``; return how many."""
-        stored = await store.read_logs(tx, self._chain_id, self._reached, upto, _BATCH_LOGS)
+        stored = await store.read_logs(tx, self._chain_id, self._reached[0], upto, _BATCH_LOGS)
         if not stored.logs:
             return 0
         if any(log.address not in self._kinds for log in stored.logs):
@@ -178,7 +177,6 @@ class _Rebuild:
         for step in await folded(Change(self._chain_id, facts, stored.times, NOBODY), self._projection):
             await step.write(tx)
         last = stored.logs[-1]
-        self._reached = (last.block_number, last.log_index)
-        self._block = (last.block_number, last.block_hash)
+        self._reached = (last.block_number, last.block_hash)
         self._logs += len(stored.logs)
         return len(stored.logs)

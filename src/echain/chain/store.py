@@ -264,29 +264,29 @@ async def prune_blocks(tx: Tx, chain_id: int, above: int, upto: int) -> None:
 
 async def count_logs(connection: Connection, chain_id: int) -> int:
     """Return how many logs of a chain are stored."""
-    return await connection.fetchval("SELECT count(*) FROM chain_logs WHERE chain_id = $1", chain_id)
+    return await connection.fetchval("SELECT count(*) FROM chain_logs WHERE chain_id = $1", chain_id) or 0
 
 
 async def read_logs(
-    connection: Connection, chain_id: int, after: tuple[int, int], upto: int, limit: int
+    connection: Connection, chain_id: int, after: int, upto: int, at_least: int
 ) -> StoredLogs:
-    """Return the next logs after a (block, log index), in chain order, none above block ``upto``."""
+    """Return the next logs after a block, in chain order, of whole blocks: what belongs together stays so."""
     rows = await connection.fetch(
         """
         SELECT log.block_number, log.log_index, log.tx_hash, log.tx_index, log.address, log.topics, log.data,
                block.hash, block.mined_at
         FROM (
             SELECT * FROM chain_logs
-            WHERE chain_id = $1 AND (block_number, log_index) > ($2, $3) AND block_number <= $4
-            ORDER BY block_number, log_index LIMIT $5
+            WHERE chain_id = $1 AND block_number > $2 AND block_number <= $3
+            ORDER BY block_number FETCH FIRST $4 ROWS WITH TIES
         ) AS log
         JOIN chain_blocks AS block ON block.chain_id = $1 AND block.number = log.block_number
         ORDER BY log.block_number, log.log_index
         """,
         chain_id,
-        *after,
+        after,
         upto,
-        limit,
+        at_least,
     )
     logs = [
         Log(

@@ -81,6 +81,18 @@ async def test_whatever_the_projections_say_a_rebuild_makes_them_say_what_the_lo
     assert (await rebuilt(followed)).changed == 0
 
 
+@pytest.mark.parametrize("batch", [1, 2, 5])
+async def test_batches_never_part_a_sale_from_its_tickets(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(rebuilding, "_BATCH_LOGS", batch)
+    monkeypatch.setattr(rebuilding, "_FEW_LOGS", 1)
+    await indexed(followed, 60)
+    before = await followed.dump()
+    assert (await rebuilt(followed)).changed == 0
+    assert await followed.dump() == before
+
+
 async def test_other_chains_and_what_people_added_stay(followed: Followed) -> None:
     await indexed(followed)
     database, chain = followed.database, followed.node.chain_id
