@@ -151,7 +151,7 @@ class Follower:
         """Register the chain and its roots, and read how far it is ingested."""
         chain = self._chain
         async with self._database.transaction() as tx:
-            await limit(tx, durable=True)
+            await limit(tx)
             await register(
                 tx,
                 chain.chain_id,
@@ -239,8 +239,7 @@ class Follower:
     ) -> None:
         now = self._clock()
         async with self._database.transaction() as tx:
-            # What was prepared is history: it is read again where a crash takes it.
-            await limit(tx, durable=prepared is None)
+            await limit(tx)
             outcome = await ingest(
                 tx, self._chain.chain_id, segment, self._projection, now=now, prepared=prepared
             )
@@ -290,8 +289,10 @@ class Follower:
             for contract in followed
             if contract.from_block <= ancestor or contract.address in roots
         }
+        before = dict(kinds)
         logs = await self._source.each(blocks, kinds)
-        await self._commit(Segment(blocks, logs, self._final(head)), kinds)
+        segment = Segment(blocks, logs, self._final(head))
+        await self._commit(segment, kinds, await self._ranges.prepared(segment, before))
 
     async def _common_ancestor(self, head: Block) -> int:
         """Return the height of the highest kept block that the node has too, looking ever further down."""
@@ -347,3 +348,5 @@ def _uncollected() -> Generator[None]:
     finally:
         if paused:
             gc.enable()
+            # Now, and not while the next block waits.
+            gc.collect()

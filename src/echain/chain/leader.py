@@ -28,7 +28,7 @@ _TRY: Final = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))"
 
 _LIMIT: Final = """
     SELECT set_config('idle_in_transaction_session_timeout', $1, TRUE),
-           set_config('synchronous_commit', $2, TRUE)
+           set_config('synchronous_commit', 'off', TRUE)
 """
 
 _EVICT: Final = """
@@ -68,13 +68,13 @@ async def lead(database: Database, chain_id: int, work: Callable[[], Awaitable[N
             task.result()
 
 
-async def limit(tx: Tx, *, durable: bool) -> None:
+async def limit(tx: Tx) -> None:
     """Bound how long this transaction may hold the cursor in silence, as when its process is paused.
 
-    Without ``durable`` its commit does not wait for the disk: a crash of the server may take it back, whole,
-    and the chain is read again from where the cursor then stands.
+    Its commit does not wait for the disk: a crash of the server may take it back, whole, and the chain is
+    read again from where the cursor then stands. Whoever commits durably after it makes it durable, too.
     """
-    await tx.execute(_LIMIT, f"{SILENCE_SECONDS}s", "on" if durable else "off")
+    await tx.execute(_LIMIT, f"{SILENCE_SECONDS}s")
 
 
 async def _beat(connection: Connection) -> None:

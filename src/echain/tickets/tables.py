@@ -297,19 +297,19 @@ async def _remove_ticket_facts(tx: Tx, chain_id: int, ancestor: int) -> set[Tick
 
 
 async def _read_again(tx: Tx, chain_id: int, ancestor: int, keys: Collection[TicketKey]) -> None:
-    contracts = [contract for contract, _ in keys]
-    token_ids = [token_id for _, token_id in keys]
-    await tx.execute(
+    gone = await tx.fetch(
         """
         DELETE FROM tickets USING unnest($2::bytea[], $3::bigint[]) AS gone (ticket_contract, token_id)
         WHERE tickets.chain_id = $1 AND tickets.ticket_contract = gone.ticket_contract
           AND tickets.token_id = gone.token_id AND tickets.minted_block > $4
+        RETURNING tickets.ticket_contract, tickets.token_id
         """,
         chain_id,
-        contracts,
-        token_ids,
+        [contract for contract, _ in keys],
+        [token_id for _, token_id in keys],
         ancestor,
     )
+    left = set(keys) - {(row["ticket_contract"], row["token_id"]) for row in gone}
     await tx.execute(
         """
         UPDATE tickets SET
@@ -339,8 +339,8 @@ async def _read_again(tx: Tx, chain_id: int, ancestor: int, keys: Collection[Tic
           AND tickets.token_id = touched.token_id
         """,
         chain_id,
-        contracts,
-        token_ids,
+        [contract for contract, _ in left],
+        [token_id for _, token_id in left],
     )
 
 
