@@ -38,6 +38,7 @@ MEASUREMENTS = {
         *("backfill_logs_per_s", "backfill_old_logs_per_s"),
         *("mined_visible_ms_p50", "mined_visible_ms_p99"),
     ),
+    "bench.reorg": ("reorg64_ms", "rebuild_logs_per_s", "rebuild_wait_ms"),
     "bench.ponder": (
         *("backfill_anvil_logs_per_s", "mined_visible_anvil_ms_p50", "mined_visible_anvil_ms_p99"),
     ),

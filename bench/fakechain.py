@@ -1,7 +1,8 @@
 """A node of 50 events and 100,000 transfers, encoded beforehand and served over real HTTP.
 
 It stands for a real node where repeatability matters: the same arguments give the same chain, and its own
-share of the machine is small. It knows only what a backfill asks: chain id, headers, logs by range or hash.
+share of the machine is small. It knows only what a backfill asks: chain id, headers, logs by range or hash;
+and ``bench_fork``, after which its last blocks are others than before.
 
     python bench/fakechain.py [--blocks 3000] [--age-hours 0]
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import copy
 import random
 import sys
 import time
@@ -33,6 +35,7 @@ MINTED: Final = 22
 MOVED: Final = 12
 ATTENDEES: Final = 5_000
 BLOCK_SECONDS: Final = 2
+FORKED: Final = 64
 _ZERO: Final = bytes(20)
 
 
@@ -72,6 +75,15 @@ class Generator:
         self._attendees = [_attendee(number) for number in range(ATTENDEES)]
         self.clones: list[bytes] = []
         self._owners: list[list[bytes]] = []
+
+    def forked(self, salt: int) -> Generator:
+        """Return a generator that goes on from here in a way of its own."""
+        forked = copy.deepcopy(self)
+        forked.choose_anew(salt)
+        return forked
+
+    def choose_anew(self, salt: int) -> None:
+        self._rng.seed(salt)
 
     def block(self, number: int, every: int) -> list[tuple[bytes, list[bytes], bytes]]:
         """Return the logs of a block as (address, topics, data)."""
@@ -147,18 +159,36 @@ class Chain:
         self.headers: list[bytes] = []
         self._of_block: list[list[tuple[bytes, bytes]]] = []
         self._by_hash: dict[str, int] = {}
+        self._first_time = first_time
+        self._every = max(1, blocks // (EVENTS * 2))
         generator = Generator()
-        every = max(1, blocks // (EVENTS * 2))
+        self._grow(generator, max(0, blocks - FORKED), b"")
+        self._before_fork = generator.forked(0)
+        self._grow(generator, blocks, b"")
+
+    def fork(self, salt: int) -> None:
+        """Have the last `FORKED` blocks be others, for each ``salt`` other ones."""
+        head = len(self.headers) - 1
+        del self.headers[head - FORKED + 1 :], self._of_block[head - FORKED + 1 :]
+        self._grow(self._before_fork.forked(salt), head, salt.to_bytes(8, "big"))
+
+    def _grow(self, generator: Generator, upto: int, salt: bytes) -> None:
         parent = bytes(32)
-        for number in range(blocks + 1):
-            parent = self._add(
-                number, parent, generator.block(number, every), first_time + number * BLOCK_SECONDS
-            )
+        if self.headers:
+            parent = bytes.fromhex(msgspec.json.decode(self.headers[-1])["hash"][2:])
+        for number in range(len(self.headers), upto + 1):
+            logs = generator.block(number, self._every)
+            parent = self._add(number, parent, logs, self._first_time + number * BLOCK_SECONDS, salt)
 
     def _add(
-        self, number: int, parent: bytes, words: list[tuple[bytes, list[bytes], bytes]], time_: int
+        self,
+        number: int,
+        parent: bytes,
+        words: list[tuple[bytes, list[bytes], bytes]],
+        time_: int,
+        salt: bytes,
     ) -> bytes:
-        block_hash = keccak(parent + number.to_bytes(8, "big"))
+        block_hash = keccak(parent + salt + number.to_bytes(8, "big"))
         logs = [
             Log(
                 number, index, keccak(block_hash + bytes([index // 8])), index // 8, Address(address),
@@ -186,6 +216,9 @@ class Chain:
     def answer(self, method: str, params: list[Any]) -> bytes:
         if method == "eth_chainId":
             return msgspec.json.encode(hex(CHAIN_ID))
+        if method == "bench_fork":
+            self.fork(params[0])
+            return b"null"
         if method == "eth_getBlockByNumber":
             number = len(self.headers) - 1 if params[0] == "latest" else int(params[0], 16)
             return self.headers[number] if number < len(self.headers) else b"null"

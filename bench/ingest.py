@@ -53,6 +53,8 @@ PONDER: Final = {"Ponder 0.17": 4_076.0, "Ponder 0.10": 6_249.0, "DipDup 8.6": 1
 PONDER_VISIBLE: Final = {"Ponder 0.17, WebSocket": 12.8}, {"Ponder 0.17, WebSocket": 122.0}
 """Milliseconds at the median and the 99th percentile, recorded likewise."""
 
+PROJECTORS: Final = (EventProjector(), TicketProjector(), AdmissionProjector())
+
 COPIED: Final = ("chain_logs", "transfers", "sales", "grants", "ticket_marks", "tickets", "outbox")
 """What the floor copies: nearly all that a backfill writes."""
 
@@ -290,8 +292,7 @@ async def _following(url: str, node: str, followed: FollowedChain) -> AsyncGener
 async def _run(what: str, url: str, node: str, followed: FollowedChain) -> None:
     database = await Database.connect(url, name="indexer")
     rpc = Rpc([node], chain_id=followed.chain_id)
-    projectors = (EventProjector(), TicketProjector(), AdmissionProjector())
-    follower = Follower(rpc, database, projectors, followed)
+    follower = Follower(rpc, database, PROJECTORS, followed)
     if what == "follow":
         await follower.run()
     began, cpu = time.perf_counter(), time.process_time()
