@@ -40,12 +40,11 @@ from echain.kernel.time import utc_now
 BLOCKS_MINED: Final = 100
 TICKETS_A_BLOCK: Final = 5
 _PAUSE_SECONDS: Final = 0.05, 0.15
-_POLL_SECONDS: Final = 0.05
+_POLL_SECONDS: Final = 0.02
 _SLOWEST_SECONDS: Final = 180.0
 _LATEST_SECONDS: Final = 30.0
-_UNSEEN: Final = 2_000
+_UNSEEN: Final = 64 * (realchain.MINTED + realchain.MOVED)
 """So few transfers from the end Ponder on WebSocket waits for a new head before it looks at the rest."""
-
 
 PONDER: Final = "Ponder 0.17 on WebSocket, here"
 
@@ -114,6 +113,7 @@ class _Bench:
         self._folder = folder
         self._minted = list(made.minted)
         self._transfers = made.transfers
+        self._last = made.last_ticket(anvil)
         self._rng = random.Random(1)
         self._runs = 0
 
@@ -141,7 +141,7 @@ class _Bench:
         }
         command = [sys.executable, "-m", "echain.entry.cli", "indexer"]
         count = "SELECT count(*) FROM transfers"
-        ticket = "SELECT 1 FROM tickets WHERE ticket_contract = $1 AND token_id = $2"
+        ticket = f"SELECT 1 FROM tickets WHERE (chain_id, ticket_contract, token_id) = ({chain_id}, $1, $2)"
         async with _place(url, count, ticket, bytes) as place:
             return await self._run(command, served.environment_of(environment), place, latency=latency)
 
@@ -200,17 +200,20 @@ class _Bench:
         return Ran(seconds, memory, visible)
 
     async def _backfilled(self, process: asyncio.subprocess.Process, place: Place) -> None:
-        """Return once the last transfer is visible."""
+        """Return once the last ticket is visible, with all transfers before it."""
         deadline = time.perf_counter() + _SLOWEST_SECONDS
-        kicked = 0.0
-        while (count := await place.transfers()) < self._transfers:
+        looked = time.perf_counter()
+        while not await place.has(*self._last):
             if process.returncode is not None or time.perf_counter() > deadline:
                 said = (self._folder / "indexer.log").read_text(errors="replace")[-400:]
-                raise RuntimeError(f"it stopped at {count} of {self._transfers} transfers: {said}")
-            if count >= self._transfers - _UNSEEN and time.perf_counter() > kicked + 1:
-                self._anvil.rpc("evm_mine")
-                kicked = time.perf_counter()
+                raise RuntimeError(f"it stopped at {await place.transfers()} of {self._transfers}: {said}")
+            if time.perf_counter() > looked + 1:
+                looked = time.perf_counter()
+                if await place.transfers() >= self._transfers - _UNSEEN:
+                    self._anvil.rpc("evm_mine")
             await asyncio.sleep(_POLL_SECONDS)
+        if await place.transfers() != self._transfers:
+            raise RuntimeError(f"{await place.transfers()} of {self._transfers} transfers are there")
 
     async def _blocks(self, place: Place) -> list[float]:
         """Mine blocks of a few tickets; return the milliseconds until the last ticket of each is visible."""
@@ -223,10 +226,11 @@ class _Bench:
             sale = realchain.mint(self._made, at, TICKETS_A_BLOCK, self._minted)
             self._minted[at] += TICKETS_A_BLOCK
             self._transfers += TICKETS_A_BLOCK
+            self._last = self._made.tickets[at], self._minted[at]
             await asyncio.to_thread(self._anvil.rpc, "eth_sendTransaction", sale)
             await asyncio.to_thread(self._anvil.rpc, "evm_mine")
             began = time.perf_counter()
-            await _seen(place, self._made.tickets[at], self._minted[at])
+            await _seen(place, *self._last)
             found.append((time.perf_counter() - began) * 1e3)
             await asyncio.sleep(self._rng.uniform(*_PAUSE_SECONDS))
         return found[5:]

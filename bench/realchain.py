@@ -46,6 +46,7 @@ _BEGAN_AT: Final = 1_750_000_000
 _STARTS_AT: Final = _BEGAN_AT + 9 * 365 * 86_400
 _GAS_MINT: Final = 12_000_000
 _GAS_MOVE: Final = 200_000
+_TRANSFER: Final = "0x" + keccak(b"Transfer(address,address,uint256)").hex()
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +58,12 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
     minted: tuple[int, ...]
     transfers: int
     head: int
+
+    def last_ticket(self, anvil: Anvil) -> tuple[Address, int]:
+        """Return the contract and the token of the ticket that the chain handed out last."""
+        place = {"fromBlock": hex(self.head), "toBlock": hex(self.head)}
+        logs = anvil.rpc("eth_getLogs", place | {"topics": [_TRANSFER, "0x" + "00" * 32]})
+        return Address(bytes.fromhex(logs[-1]["address"][2:])), int(logs[-1]["topics"][3], 16)
 
 
 @asynccontextmanager
