@@ -15,6 +15,7 @@ from uuid import UUID
 import pytest
 from tests.infra import receivers
 from tests.infra.receivers import Behaviour, Receiver, Request, answering, receiving
+from tests.webhooks import signing
 from tests.webhooks.office import KEYS, ROOT, Office, Person
 
 from echain.infra import outbound
@@ -600,6 +601,8 @@ async def test_what_came_of_tries_is_counted(office: Office, ada: Person, receiv
     receiver.behave = answering(500)
     await office.tell([office.message(ada.channel)])
     await office.deliver(made)
+    event = signing.charge_event("charge:created")
+    await office.send(event, signing.commerce(event))
     office.clock.pass_by(seconds=60)
     await measure(office.database, office.measures, office.clock)
     page = office.metrics.render().decode()
@@ -607,6 +610,7 @@ async def test_what_came_of_tries_is_counted(office: Office, ada: Person, receiv
         'echain_webhook_deliveries_total{outcome="delivered"} 1.0',
         'echain_webhook_deliveries_total{outcome="refused"} 1.0',
         "echain_webhook_oldest_pending_seconds 60.0",
+        "echain_webhook_oldest_unprocessed_seconds 60.0",
         "echain_webhook_failing_subscriptions 1.0",
     ):
         assert line in page

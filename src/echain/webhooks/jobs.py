@@ -54,5 +54,6 @@ async def sweep_once(database: Database, clock: Clock) -> None:
 
 async def measure(database: Database, measures: Measures, clock: Clock) -> None:
     """Set the gauges of what waits."""
-    oldest, failing = await deliverystore.waiting(database)
-    measures.waiting(oldest, failing, clock())
+    undelivered, failing = await deliverystore.waiting(database)
+    unprocessed = await inboxstore.oldest_open(database)
+    measures.waiting(unprocessed=unprocessed, undelivered=undelivered, failing=failing, now=clock())

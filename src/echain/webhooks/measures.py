@@ -34,6 +34,9 @@ class Measures:
         self._oldest = metrics.gauge(
             "echain_webhook_oldest_pending_seconds", "age of the oldest delivery to an enabled subscription"
         )
+        self._unprocessed = metrics.gauge(
+            "echain_webhook_oldest_unprocessed_seconds", "age of the oldest webhook that has no outcome yet"
+        )
         self._failing = metrics.gauge(
             "echain_webhook_failing_subscriptions", "subscriptions whose last try failed"
         )
@@ -53,7 +56,14 @@ class Measures:
         self._deliveries.labels(outcome).inc()
         self._delivery.observe(seconds)
 
-    def waiting(self, oldest: datetime | None, failing: int, now: datetime) -> None:
-        """Tell how long the oldest delivery waits and how many receivers fail."""
-        self._oldest.set(0 if oldest is None else max(0.0, (now - oldest).total_seconds()))
+    def waiting(
+        self, *, unprocessed: datetime | None, undelivered: datetime | None, failing: int, now: datetime
+    ) -> None:
+        """Tell since when the oldest webhook and the oldest delivery wait, and how many receivers fail."""
+        self._unprocessed.set(_age(unprocessed, now))
+        self._oldest.set(_age(undelivered, now))
         self._failing.set(failing)
+
+
+def _age(since: datetime | None, now: datetime) -> float:
+    return 0.0 if since is None else max(0.0, (now - since).total_seconds())

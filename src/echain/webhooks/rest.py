@@ -98,6 +98,7 @@ def incoming(database: Database, secrets: Secrets, measures: Measures) -> list[E
         answer=Taken,
         body=RawBody,
         max_body_bytes=MAX_BODY_BYTES,
+        limited=False,
         errors=_REFUSALS,
         description="Signed in X-CC-Webhook-Signature or X-Hook0-Signature. Kept and answered at "
         "once, worked on later; the same event again answers 200 and changes nothing.",

@@ -30,7 +30,7 @@ _SUBSCRIPTION: Final = f"""
            ) AS pending,
            ARRAY(
                SELECT ROW(name, created_at, expires_at) FROM webhook_keys
-               WHERE subscription_id = sub.id AND (expires_at IS NULL OR expires_at > $3)
+               WHERE subscription_id = sub.id AND (expires_at IS NULL OR expires_at > $1)
                ORDER BY expires_at DESC NULLS FIRST, created_at DESC
            ) AS keys
     FROM webhook_subscriptions AS sub
@@ -129,16 +129,14 @@ async def one(
 ) -> Subscription | None:
     """Return an owner's subscription."""
     row = await database.fetchrow(
-        f"{_SUBSCRIPTION} WHERE id = $1 AND owner = $2", *(subscription_id, owner, now)
+        f"{_SUBSCRIPTION} WHERE id = $2 AND owner = $3", *(now, subscription_id, owner)
     )
     return None if row is None else _subscription(row)
 
 
 async def all_of(database: Database, owner: Address, now: datetime) -> list[Subscription]:
     """Return an owner's subscriptions, the oldest first."""
-    rows = await database.fetch(
-        f"{_SUBSCRIPTION} WHERE owner = $2 AND ($1::uuid IS NULL) ORDER BY id", *(None, owner, now)
-    )
+    rows = await database.fetch(f"{_SUBSCRIPTION} WHERE owner = $2 ORDER BY id", *(now, owner))
     return [_subscription(row) for row in rows]
 
 
