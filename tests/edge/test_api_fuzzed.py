@@ -44,7 +44,8 @@ DRAFT = {
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """One installation with all roles; it must not have logged a bug when all is over."""
     home = tmp_path_factory.mktemp("fuzzed")
-    installation = Installation(home, plain_environment(home, {"ECHAIN_LOG_FORMAT": "json"}))
+    variables = {"ECHAIN_LOG_FORMAT": "json", "ECHAIN_LIMITS": "false"}
+    installation = Installation(home, plain_environment(home, variables))
     installation.start()
     installation.until_ready()
     yield installation

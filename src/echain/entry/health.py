@@ -14,6 +14,7 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from echain.chain.endpoint import EndpointHealth
 from echain.chain.rpc import Rpc
 from echain.edge.http import Call, Endpoint, Nothing, Reply, get
 from echain.infra.database import Database
@@ -41,7 +42,10 @@ class PartHealth(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
 
 
 class ChainHealth(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """One chain: its node's newest block, the newest in our tables, and how many lie between."""
+    """One chain: its node's newest block, the newest in our tables, and how many lie between.
+
+    ``endpoints`` are its nodes as the answering process knows them; the others tell of theirs in metrics.
+    """
 
     chain_id: int
     status: Status
@@ -49,6 +53,7 @@ class ChainHealth(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tru
     indexed: int | None = None
     lag: int | None = None
     reason: str | None = None
+    endpoints: list[EndpointHealth] = []
 
 
 class JobsHealth(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -96,7 +101,7 @@ async def examine(
             _realtime(realtime_url),
             _jobs(database),
         ),
-        asyncio.gather(*(_chain(database, chain_id, rpc) for chain_id, rpc in rpcs.items())),
+        asyncio.gather(*(_chain_and_nodes(database, chain_id, rpc) for chain_id, rpc in rpcs.items())),
     )
     parts = [database_health, redis_health, jobs, *chains, *([realtime_health] if realtime_health else [])]
     return Health(
@@ -153,6 +158,17 @@ async def _realtime(url: str | None) -> PartHealth | None:
     return await _timed(ready)
 
 
+async def _chain_and_nodes(database: Database, chain_id: int, rpc: Rpc) -> ChainHealth:
+    """Return a chain's health, degraded where one of its nodes is out though others do its work."""
+    chain = await _chain(database, chain_id, rpc)
+    endpoints = rpc.health()
+    out = sum(one.status in ("open", "quarantined") for one in endpoints)
+    if chain.status != "ok" or not out:
+        return msgspec.structs.replace(chain, endpoints=endpoints)
+    reason = f"{out} of {len(endpoints)} nodes are not asked"
+    return msgspec.structs.replace(chain, endpoints=endpoints, status="degraded", reason=reason)
+
+
 async def _chain(database: Database, chain_id: int, rpc: Rpc) -> ChainHealth:
     (head, node_reason), (indexed, indexer_reason) = await asyncio.gather(
         _within(lambda: rpc.call("eth_blockNumber")),
@@ -204,7 +220,13 @@ def endpoints(
     async def health(_: Call[Nothing, Nothing, Nothing]) -> Health:
         return await examine(database, redis, rpcs, realtime_url=realtime_url)
 
-    @get("/health/live", summary="Whether the process answers", tag="system", answer=Alive)
+    @get(
+        "/health/live",
+        summary="Whether the process answers",
+        tag="system",
+        answer=Alive,
+        limited=False,
+    )
     async def live(_: Call[Nothing, Nothing, Nothing]) -> Alive:
         return Alive()
 
@@ -214,6 +236,7 @@ def endpoints(
         tag="system",
         answer=Ready,
         other_statuses=(503,),
+        limited=False,
     )
     async def ready(_: Call[Nothing, Nothing, Nothing]) -> Reply:
         part = await _timed(lambda: database.fetchval("SELECT 1"))

@@ -21,6 +21,7 @@ from echain.chain.contractwallet import ContractWallets
 from echain.chain.fees import Fees
 from echain.chain.keys import KeyUnusable
 from echain.edge.http import Application, Caller, Endpoint, StoredIdempotency, application, scopes_of
+from echain.edge.http.limits import Allowance, Limits
 from echain.entry import health
 from echain.entry.addressbook import AddressBook
 from echain.entry.connections import Services
@@ -32,6 +33,7 @@ from echain.entry.webhooks import webhook_endpoints
 from echain.events import rest as events_rest
 from echain.events.intents import ChainAccess, Intents
 from echain.infra.config import Config, ConfigError
+from echain.infra.quota import Quotas
 from echain.insights import rest as insights_rest
 from echain.kernel.evm import Address
 from echain.kernel.time import utc_now
@@ -63,6 +65,7 @@ def application_of(
         metrics=parts.metrics,
         origins=[config.public_url, *config.origins],
         https=config.public_url.startswith("https:"),
+        limits=_limits(config, parts) if config.limits else None,
     )
 
 
@@ -97,6 +100,16 @@ def endpoints_of(
         *health.endpoints(parts.database, parts.redis, parts.rpcs, realtime_url=config.realtime_url),
     ]
     return [*slices, *keyrest.endpoints(parts.database, users, scopes=scopes_of(slices))]
+
+
+def _limits(config: Config, parts: Services) -> Limits:
+    allowance = Allowance(
+        anonymous_writes=config.limit_anonymous_writes,
+        user_writes=config.limit_writes,
+        reads=config.limit_reads,
+    )
+    quotas = Quotas(parts.redis)
+    return Limits(quotas, allowance, proxies=config.trusted_proxies, metrics=parts.metrics)
 
 
 def fees_of(config: Config, parts: Services, stack: AsyncExitStack) -> dict[int, Fees]:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
-import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+
+from echain.infra.redis_guard import RedisGuard
 
 _KEPT_SECONDS: Final = 300
 _LEASE_MILLISECONDS: Final = 10_000
-_PATIENCE_SECONDS: Final = 0.25
-_PAUSE_SECONDS: Final = 1.0
 _SWEEP_BATCH: Final = 1000
 _PREFIX: Final = "echain:cache:"
 
@@ -33,8 +30,6 @@ end
 return 1
 """
 
-_log = structlog.get_logger(__name__)
-
 
 class RedisLayer:
     """Values under leases, so that a slow writer cannot put back what was dropped meanwhile.
@@ -45,9 +40,8 @@ class RedisLayer:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._paused_until = 0.0
+        self._guard = RedisGuard("cache")
         self._stale = False
-        self._told = False
 
     async def look_up(self, key: str, lease: bytes) -> bytes | None:
         """Return what is kept; else None, and ``lease`` is what allows to `store`."""
@@ -55,23 +49,23 @@ class RedisLayer:
             await self.drop_everything()
         if self._stale:
             return None
-        return await self._ask(
+        return await self._guard.ask(
             lambda: self._redis.eval(_LOOK_UP, 2, *_names(key), lease, _LEASE_MILLISECONDS)
         )
 
     async def store(self, key: str, lease: bytes, value: bytes) -> None:
         """Keep ``value`` unless the key was dropped, or leased again, since `look_up`."""
-        await self._ask(lambda: self._redis.eval(_STORE, 2, *_names(key), lease, value, _KEPT_SECONDS))
+        await self._guard.ask(lambda: self._redis.eval(_STORE, 2, *_names(key), lease, value, _KEPT_SECONDS))
 
     async def drop(self, keys: Sequence[str]) -> None:
         """Drop values and leases."""
         names = [name for key in keys for name in _names(key)]
-        if await self._ask(lambda: self._redis.unlink(*names)) is None:
+        if await self._guard.ask(lambda: self._redis.unlink(*names)) is None:
             self._stale = True
 
     async def drop_everything(self) -> None:
         """Drop all values and leases of every key."""
-        self._stale = (await self._ask(self._sweep)) is None
+        self._stale = (await self._guard.ask(self._sweep)) is None
 
     async def _sweep(self) -> bool:
         batch: list[Any] = []
@@ -83,33 +77,6 @@ class RedisLayer:
         if batch:
             await self._redis.unlink(*batch)
         return True
-
-    async def _ask(self, work: Callable[[], Awaitable[Any]]) -> Any:
-        now = asyncio.get_running_loop().time()
-        if now < self._paused_until:
-            return None
-        try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                result = await work()
-        except (RedisError, OSError, TimeoutError) as error:
-            _heed_cancellation()
-            self._paused_until = now + _PAUSE_SECONDS
-            if not self._told:
-                _log.warning("cache.redis_gone", reason=str(error) or type(error).__name__)
-            self._told = True
-            return None
-        _heed_cancellation()
-        if self._told:
-            _log.info("cache.redis_back")
-        self._told = False
-        return result
-
-
-def _heed_cancellation() -> None:
-    """End a cancelled task: the client may swallow its cancellation while it closes a broken connection."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 def _names(key: str) -> tuple[str, str]:

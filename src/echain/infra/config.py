@@ -97,6 +97,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     realtime_connections: int
     realtime_per_address: int
     origins: tuple[str, ...]
+    trusted_proxies: tuple[str, ...]
+    limits: bool
+    limit_anonymous_writes: int
+    limit_writes: int
+    limit_reads: int
     public_url: str
     database_url: str | None
     database_connections: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from email.utils import parseaddr
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -87,6 +88,13 @@ def _origins(text: str) -> tuple[str, ...]:
     if any(urlsplit(origin).path for origin in origins):
         raise ValueError("must be origins like https://tickets.example, without a path")
     return origins
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(str(ip_network(part.strip())) for part in text.split(","))
+    except ValueError:
+        raise ValueError("must be networks like 10.0.0.0/8, with commas") from None
 
 
 def _boolean(text: str) -> bool:
@@ -179,6 +187,35 @@ VARIABLES: Final = (
         _origins,
         (),
         "web origins, with commas, whose pages may read the API and open live connections, beside its own",
+    ),
+    Variable(
+        "ECHAIN_TRUSTED_PROXIES",
+        "trusted_proxies",
+        _networks,
+        (),
+        "networks of your proxies, with commas, whose X-Forwarded-For names the caller's address",
+    ),
+    Variable("ECHAIN_LIMITS", "limits", _boolean, True, "false where callers may call as often as they like"),
+    Variable(
+        "ECHAIN_LIMIT_ANONYMOUS_WRITES",
+        "limit_anonymous_writes",
+        _integer(1, 1_000_000),
+        100,
+        "writes in 15 minutes from one address without credentials",
+    ),
+    Variable(
+        "ECHAIN_LIMIT_WRITES",
+        "limit_writes",
+        _integer(1, 1_000_000),
+        1_000,
+        "writes in 15 minutes by one user or API key",
+    ),
+    Variable(
+        "ECHAIN_LIMIT_READS",
+        "limit_reads",
+        _integer(1, 1_000_000),
+        6_000,
+        "reads in a minute by one user, API key or address",
     ),
     Variable("ECHAIN_PUBLIC_URL", "public_url", _public_url, None, "how others reach the API"),
     Variable(

@@ -32,13 +32,14 @@ from echain.edge.http.errors import (
     Unauthenticated,
 )
 from echain.edge.http.idempotency import AnswerLost, Claim, Idempotency, Kept, checked_key, request_hash
+from echain.edge.http.limits import Limits
 from echain.edge.http.measures import UNROUTED, HttpMetrics, RouteMeasure
 from echain.edge.http.openapi import openapi_endpoint
 from echain.edge.http.parameters import Parameters, PathParameters
 from echain.edge.http.rendering import HTTPS_ONLY, NOSNIFF, NOT_MODIFIED, Answer, Header, Renderer, refused
 from echain.edge.http.router import Router
 from echain.infra.metrics import Metrics
-from echain.kernel.errors import EchainError
+from echain.kernel.errors import EchainError, Kind
 from echain.kernel.time import Clock
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -63,6 +64,8 @@ _WITHOUT_BODY = frozenset({204, NOT_MODIFIED})
 _SERVER_ERROR = 500
 _MEASURE = "echain.measure"
 """Where a scope keeps the measure of the route that it led to."""
+_STANDING = "echain.standing"
+"""Where it keeps the headers that say how much more its caller may do."""
 
 
 class _Route:
@@ -111,6 +114,7 @@ class Application:
         metrics: Metrics,
         origins: Sequence[str],
         https: bool,
+        limits: Limits | None,
     ) -> None:
         measures = HttpMetrics(metrics)
         self._unrouted = measures.route(UNROUTED, UNROUTED)
@@ -122,6 +126,7 @@ class Application:
         self._clock = clock
         self._idempotency = idempotency
         self._lifespan = lifespan
+        self._limits = limits
         self._cross_origin = CrossOrigin(origins)
         self._always: list[Header] = [NOSNIFF, HTTPS_ONLY] if https else [NOSNIFF]
         self._id_prefix = secrets.token_hex(8).encode("ascii")
@@ -150,6 +155,7 @@ class Application:
         try:
             status, answer_headers, body = await self._run(scope, receive, headers, id_text, now)
         except EchainError as error:
+            await self._count_refusal(scope, headers, error)
             status, answer_headers, body = refused(error, now, id_text)
         except Disconnected:
             return
@@ -159,6 +165,7 @@ class Application:
             answer_headers.append((b"content-length", b"%d" % len(body)))
         answer_headers.append((b"x-request-id", request_id))
         answer_headers += self._always
+        answer_headers += scope.get(_STANDING, ())
         if b"origin" in headers:
             answer_headers += self._cross_origin.opened(headers[b"origin"])
         await send({"type": "http.response.start", "status": status, "headers": answer_headers})
@@ -215,7 +222,13 @@ class Application:
         anyone = route.public or (
             route.optional and b"authorization" not in headers and b"cookie" not in headers
         )
+        address = self._address(scope, headers)
+        limits = self._limits if route.endpoint.limited else None
+        if limits is not None and not (anyone and scope["method"] == "GET"):
+            limits.admit(address)
         caller = None if anyone else await self._admitted(route, view, cookies)
+        if limits is not None:
+            scope[_STANDING] = await limits.take(scope["method"], caller, address)
         path = known[1] if known else route.path.decode(values)
         if known is None:
             self._remember(scope, route, path)
@@ -226,13 +239,23 @@ class Application:
         elif route.body is not None:
             raw_body = await read_body(receive, headers, route.endpoint.max_body_bytes)
             body = route.body.decode(raw_body, headers)
-        client = scope.get("client")
-        call = Call(path, query, body, caller, request_id, now, view, cookies, client[0] if client else "")
+        call = Call(path, query, body, caller, request_id, now, view, cookies, address)
         if route.endpoint.idempotent and b"idempotency-key" in headers:
             return await self._once(route, call, scope, raw_body)
         return route.renderer.answer(
             await route.handler(call), now, request_id, headers.get(b"if-none-match")
         )
+
+    def _address(self, scope: Scope, headers: Mapping[bytes, bytes]) -> str:
+        client = scope.get("client")
+        peer: str = client[0] if client else ""
+        return peer if self._limits is None else self._limits.address(peer, headers)
+
+    async def _count_refusal(self, scope: Scope, headers: Mapping[bytes, bytes], error: EchainError) -> None:
+        """Count credentials that do not hold; to have brought none is no guess."""
+        guessed = error.kind is Kind.UNAUTHENTICATED and error.code != Unauthenticated.code
+        if guessed and self._limits is not None:
+            await self._limits.refused(self._address(scope, headers))
 
     async def _admitted(self, route: _Route, headers: Headers, cookies: Cookies) -> Caller | None:
         auth = route.endpoint.auth
@@ -332,13 +355,15 @@ def application(
     metrics: Metrics | None = None,
     origins: Sequence[str] = (),
     https: bool = False,
+    limits: Limits | None = None,
 ) -> Application:
     """Return the ASGI application of these endpoints, with ``/api/v1/openapi.json`` and ``/docs`` beside.
 
     ``authenticate`` gets headers and cookies and returns who they stand for, or None; for credentials that no
     longer hold it raises an error of kind UNAUTHENTICATED. ``lifespan`` is entered at start-up and left at
     shutdown. Without ``metrics`` the application counts for itself alone. Pages of
-    ``origins`` may read answers; with ``https`` browsers are told never to come by plain HTTP.
+    ``origins`` may read answers; with ``https`` browsers are told never to come by plain HTTP. Without
+    ``limits`` nobody calls too often.
 
     Raises:
         ValueError: two endpoints at one place, or one that contradicts itself.
@@ -353,4 +378,5 @@ def application(
         metrics=metrics or Metrics(),
         origins=origins,
         https=https,
+        limits=limits,
     )

@@ -50,6 +50,7 @@ def _asset(path: str, name: str, content_type: str) -> Endpoint:
         answer=Raw,
         media_type=content_type,
         listed=False,
+        limited=False,
     )
     async def asset(_call: Call[Nothing, Nothing, Nothing]) -> Raw:
         return answer

@@ -44,6 +44,7 @@ class Endpoint:
     other_statuses: Sequence[int] = ()
     media_type: str = "application/json"
     listed: bool = True
+    limited: bool = True
     idempotent: bool = False
     shows_secret: bool = False
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
@@ -87,7 +88,7 @@ class Options(TypedDict, total=False):
 
     ``status`` of success, ``errors`` of its own (those of the toolkit come by themselves),
     ``other_statuses`` of success that a `Reply` may choose, ``media_type`` of a `Raw` answer, ``listed``
-    False to keep it out of OpenAPI.
+    False to keep it out of OpenAPI, ``limited`` False where no number of calls is too many.
     """
 
     status: int
@@ -97,6 +98,7 @@ class Options(TypedDict, total=False):
     other_statuses: Sequence[int]
     media_type: str
     listed: bool
+    limited: bool
 
 
 class WriteOptions(Options, total=False):

@@ -30,6 +30,7 @@ from echain.edge.http.errors import (
     status_of,
 )
 from echain.edge.http.idempotency import KEY_PATTERN, AnswerLost, ClaimLost, InProgress, KeyReused
+from echain.edge.http.limits import LimitReached, ShutOut
 from echain.edge.http.parameters import without_none
 from echain.edge.http.structs import bare, structs_in
 from echain.infra.database import DatabaseUnavailable
@@ -64,6 +65,14 @@ _HEADERS: dict[str, Schema] = {
     "XRequestId": {"description": "The request's id.", "schema": {"type": "string"}},
     "ETag": {"description": "Strong tag of the data.", "schema": {"type": "string"}},
     "RetryAfter": {"description": "Seconds to wait.", "schema": {"type": "integer"}},
+    "RateLimitPolicy": {
+        "description": "The caller's quota: q calls in w seconds.",
+        "schema": {"type": "string", "examples": ['"reads";q=6000;w=60']},
+    },
+    "RateLimit": {
+        "description": "What is left of it: r calls, all of them again in t seconds.",
+        "schema": {"type": "string", "examples": ['"reads";r=5999;t=60']},
+    },
 }
 _SECURITY_SCHEMES: dict[str, Schema] = {
     "user": {"type": "http", "scheme": "bearer", "description": "A user's access token."},
@@ -163,7 +172,7 @@ def openapi_endpoint(
     """Return the endpoint that serves the document, encoded once."""
     body = msgspec.json.encode(document(endpoints, title=title, version=version, description=description))
 
-    @get(OPENAPI_PATH, summary="This document", tag="system", answer=Raw, listed=False)
+    @get(OPENAPI_PATH, summary="This document", tag="system", answer=Raw, listed=False, limited=False)
     async def openapi(_call: Call[Nothing, Nothing, Nothing]) -> Raw:
         return Raw(body)
 
@@ -262,9 +271,17 @@ def _header_parameters(endpoint: Endpoint) -> Iterator[Schema]:
         yield {"$ref": f"#/components/parameters/{name}"}
 
 
+def _every_headers(endpoint: Endpoint) -> dict[str, Schema]:
+    headers = {"X-Request-Id": {"$ref": "#/components/headers/XRequestId"}}
+    if endpoint.limited:
+        headers["RateLimit-Policy"] = {"$ref": "#/components/headers/RateLimitPolicy"}
+        headers["RateLimit"] = {"$ref": "#/components/headers/RateLimit"}
+    return headers
+
+
 def _successes(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Schema]:
     answers: dict[str, Schema] = {}
-    headers = {"X-Request-Id": {"$ref": "#/components/headers/XRequestId"}}
+    headers = _every_headers(endpoint)
     if endpoint.method == "GET":
         headers["ETag"] = {"$ref": "#/components/headers/ETag"}
         answers["304"] = {"description": "What If-None-Match names still holds.", "headers": headers}
@@ -299,6 +316,8 @@ def errors_of(endpoint: Endpoint) -> tuple[type[EchainError], ...]:
         errors.append(Forbidden)
     if endpoint.auth not in {Auth.PUBLIC, Auth.GATE}:
         errors.append(ScopeMissing)
+    if endpoint.limited:
+        errors += [LimitReached, ShutOut] if endpoint.auth is not Auth.PUBLIC else [LimitReached]
     if endpoint.takes_body:
         errors += [SlowBody, BodyTooLarge, Truncated]
     if endpoint.takes_body and endpoint.body is not RawBody:
