@@ -136,8 +136,8 @@ async def test_killed_workers_lose_no_effect_and_repeat_none(database: Database,
 async def test_many_killed_workers_lose_no_effect_and_repeat_none(
     database: Database, database_url: str
 ) -> None:
-    await kill_at_random(database, database_url, kills=100, jobs=2000, seed=time.time_ns())
-    await effects_are_whole(database, 2000)
+    await kill_at_random(database, database_url, kills=60, jobs=1200, seed=time.time_ns())
+    await effects_are_whole(database, 1200)
     assert await database.fetchval("SELECT count(*) FROM jobs.log WHERE status = 'failed'") == 0
 
 
