@@ -15,6 +15,7 @@ from tests.webhooks import signing
 from echain.accounts import rest as accounts_rest
 from echain.accounts import service as accounts
 from echain.edge.http import StoredIdempotency, application
+from echain.edge.http.limits import Limits
 from echain.infra.crypto import DataKeys
 from echain.infra.database import Database
 from echain.infra.metrics import Metrics
@@ -93,7 +94,9 @@ class Office:
         """Return the application with other rules for receivers."""
         return self.application(SECRETS, targets)
 
-    def application(self, secrets: coinbase.Secrets, targets: Rules | None = None) -> Any:
+    def application(
+        self, secrets: coinbase.Secrets, targets: Rules | None = None, limits: Limits | None = None
+    ) -> Any:
         return application(
             [
                 *accounts_rest.endpoints(
@@ -107,6 +110,7 @@ class Office:
             idempotency=StoredIdempotency(self.database),
             title="echain",
             version="1",
+            limits=limits,
         )
 
     def another_courier(self, chance: Callable[[], float] = lambda: 0.5) -> Courier:

@@ -14,6 +14,8 @@ from tests.edge.test_http_server import head, read_answer
 from tests.webhooks import signing
 from tests.webhooks.office import SECRETS, Office
 
+from echain.edge.http.limits import Allowance, Limits
+from echain.infra.quota import Quotas
 from echain.webhooks.coinbase import Secrets
 
 HINT = json.dumps({"network": "base-sepolia", "block_number": 7, "log_index": 0}).encode()
@@ -170,6 +172,17 @@ async def test_over_a_real_server_a_huge_body_is_refused_before_it_comes(office:
 async def test_a_body_cut_short_on_its_way_is_refused_as_that(office: Office) -> None:
     headers = signing.cdp(HINT, office.unix) | {"content-length": str(len(HINT) + 5)}
     assert refused(await office.send(HINT, headers)) == (400, "request.truncated")
+
+
+async def test_coinbase_may_tell_us_as_often_as_it_likes(office: Office) -> None:
+    """All its webhooks come from few addresses, and turning one away only makes it come again."""
+    limits = Limits(Quotas(None), Allowance(anonymous_writes=2), metrics=office.metrics)
+    client = Client(office.application(SECRETS, limits=limits))
+    for number in range(6):
+        body = signing.charge_event("charge:created", f"charge-{number}")
+        assert (
+            await client("POST", "/webhooks/coinbase", body=body, headers=signing.commerce(body))
+        ).status == 200
 
 
 async def test_every_outcome_is_counted(office: Office) -> None:
