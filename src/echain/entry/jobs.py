@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import msgspec
 
 from echain.edge.http import StoredIdempotency
+from echain.entry.addressbook import AddressBook
 from echain.entry.connections import Services
+from echain.entry.notifications import notify_handlers
+from echain.entry.webhooks import webhook_handlers
 from echain.infra.config import Config
 from echain.infra.jobs import Handlers, JobKind, Queue, Run, Schedule, ledger
 from echain.infra.jobs.run import Handler
@@ -24,8 +28,8 @@ SWEEP_IDEMPOTENCY: Final = JobKind("http.sweep_idempotency", Queue.SYNC, Tick)
 SWEEP_JOBS: Final = JobKind("jobs.sweep", Queue.SYNC, Tick)
 
 
-def handlers_of(config: Config, parts: Services) -> Handlers:  # noqa: ARG001 - slices take what they need of it
-    """Return the handler of every kind of job that there is."""
+def handlers_of(config: Config, parts: Services, book: AddressBook, stack: AsyncExitStack) -> Handlers:
+    """Return the handler of every kind of job that there is; ``stack`` closes what they hold."""
     idempotency = StoredIdempotency(parts.database)
 
     async def sweep_idempotency(_: Run[Tick]) -> None:
@@ -37,11 +41,13 @@ def handlers_of(config: Config, parts: Services) -> Handlers:  # noqa: ARG001 - 
     handlers: dict[JobKind[Any], Handler[Any]] = {
         SWEEP_IDEMPOTENCY: sweep_idempotency,
         SWEEP_JOBS: sweep_jobs,
+        **webhook_handlers(config, parts, book, stack),
+        **notify_handlers(config, parts, stack),
     }
     return handlers
 
 
-def schedules_of(config: Config) -> list[Schedule[Any]]:  # noqa: ARG001 - the same
+def schedules() -> list[Schedule[Any]]:
     """Return what is enqueued by the clock."""
     return [
         Schedule(SWEEP_IDEMPOTENCY, Tick(), every_seconds=300),

@@ -17,12 +17,11 @@ from echain.chain.sendrules import Policy
 from echain.entry.addressbook import AddressBook
 from echain.entry.connections import Services, expose, services
 from echain.entry.deployment import platform_key
-from echain.entry.jobs import handlers_of, schedules_of
-from echain.entry.notifications import notify_handlers
+from echain.entry.jobs import handlers_of, schedules
 from echain.entry.relays import relays
 from echain.entry.stopping import until_stopped
 from echain.entry.warming import warm_transactions
-from echain.entry.webhooks import RECEIVERS_AT_ONCE, webhook_handlers
+from echain.entry.webhooks import RECEIVERS_AT_ONCE
 from echain.infra.config import Config
 from echain.infra.jobs import Queue, Workers
 from echain.infra.jobs.workers import PLACES
@@ -49,13 +48,9 @@ async def work(config: Config) -> None:
         workers = Workers(
             config.database_url,
             parts.database,
-            {
-                **handlers_of(config, parts),
-                **webhook_handlers(config, parts, book, stack),
-                **notify_handlers(config, parts, stack),
-            },
+            handlers_of(config, parts, book, stack),
             parts.metrics,
-            schedules=schedules_of(config),
+            schedules=schedules(),
             places={**PLACES, Queue.WEBHOOK: RECEIVERS_AT_ONCE},
         )
         await until_stopped(book.keep_reading(), workers.run(), check_ins.run(), *senders)
