@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -59,10 +60,12 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiving(behave: Behaviour, *, port: int = 0) -> AsyncGenerator[Receiver, None]:
-    """Serve while the block lasts."""
+async def receiving(
+    behave: Behaviour, *, tls: ssl.SSLContext | None = None
+) -> AsyncGenerator[Receiver, None]:
+    """Serve while the block lasts, in the clear unless ``tls`` is given."""
     receiver = Receiver(behave)
-    server = await asyncio.start_server(receiver.accept, "127.0.0.1", port)
+    server = await asyncio.start_server(receiver.accept, "127.0.0.1", 0, ssl=tls)
     receiver.port = server.sockets[0].getsockname()[1]
     try:
         yield receiver

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from tests.infra import receivers
 from tests.infra.receivers import Behaviour, answering, receiving
 
@@ -285,3 +293,57 @@ async def test_a_name_server_that_hangs_holds_up_its_own_request_alone(
         assert (await client.post(f"http://ok.example:{receiver.port}/", b"{}", {})).status == 200
         with pytest.raises(TargetUnreachable, match="no answer within"):
             await slow
+
+
+# --- TLS ---
+
+
+def certified(folder: Path, *, name: str, ends: timedelta = timedelta(days=1)) -> tuple[ssl.SSLContext, Path]:
+    """Return what a server of ``name`` serves with, and the file of who signed for it: itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=2))
+        .not_valid_after(now + ends)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, SHA256())
+    )
+    file, key_file = folder / f"{name}.pem", folder / f"{name}.key"
+    file.write_bytes(certificate.public_bytes(Encoding.PEM))
+    key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file, key_file)
+    return context, file
+
+
+@pytest.mark.parametrize(
+    ("trusted", "name", "ends", "fine"),
+    [
+        (True, "hook.example", timedelta(days=1), True),
+        (False, "hook.example", timedelta(days=1), False),
+        (True, "other.example", timedelta(days=1), False),
+        (True, "hook.example", timedelta(days=-1), False),
+    ],
+)
+async def test_a_receiver_must_be_who_its_name_says(
+    tmp_path: Path, trusted: bool, name: str, ends: timedelta, fine: bool
+) -> None:
+    served, file = certified(tmp_path, name=name, ends=ends)
+    trust = ssl.create_default_context(cafile=str(file)) if trusted else None
+    async with (
+        receiving(answering(200), tls=served) as receiver,
+        Outbound(OPEN, user_agent="x", resolver=Names(["127.0.0.1"]), tls=trust) as client,
+    ):
+        url = f"https://hook.example:{receiver.port}/"
+        if fine:
+            assert (await client.post(url, b"{}", {})).status == 200
+        else:
+            with pytest.raises(TargetUnreachable, match="certificate is not valid"):
+                await client.post(url, b"{}", {})
+        assert len(receiver.requests) == int(fine)
