@@ -56,6 +56,14 @@ STATEMENTS: tuple[str, ...] = (
         PRIMARY KEY (chain_id, block_number, sequence)
     )
     """,
+    # What a handler of settled messages could not take yet; empty unless one fails.
+    """
+    CREATE TABLE settled_later (
+        place    BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        handler  TEXT NOT NULL,
+        sequence BIGINT NOT NULL
+    )
+    """,
     # One row: the last number given, and the oldest that is kept.
     """
     CREATE TABLE relay_cursor (

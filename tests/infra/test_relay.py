@@ -353,6 +353,45 @@ async def test_a_settled_handler_that_fails_gets_everything_later(notes: Databas
         await until(lambda: notes_are(notes, "settled", [1, 2, 3]))
 
 
+async def test_a_settled_handler_that_fails_stops_no_other_and_catches_up_in_order(notes: Database) -> None:
+    broken = True
+
+    async def failing(tx: Tx, messages: Sequence[Relayed]) -> None:
+        await noting("second")(tx, messages)
+        if broken:
+            raise LookupError("a bug")
+
+    async with relaying(notes, None, None, {"first": noting("settled"), "second": failing}):
+        for n in range(1, 6):
+            await say(notes, said(n))
+            await until(lambda n=n: notes_are(notes, "settled", list(range(1, n + 1))))
+        assert await noted(notes, "second") == []
+        await notes.execute("UPDATE messages SET created_at = now() - interval '30 hours'")
+        async with notes.transaction() as tx:
+            assert await messagestore.sweep(tx, before=utc_now() - timedelta(hours=24), limit=100) == 5
+        broken = False
+        await say(notes, said(6))
+        await until(lambda: notes_are(notes, "second", list(range(1, 7))))
+        await say(notes, said(7))
+        await until(lambda: notes_are(notes, "second", list(range(1, 8))))
+        await until(lambda: notes_are(notes, "settled", list(range(1, 8))))
+    assert await notes.fetchval("SELECT count(*) FROM settled_later") == 0
+
+
+async def test_a_handler_that_is_no_more_holds_nothing_up_for_longer_than_a_week(notes: Database) -> None:
+    async with relaying(notes, None):
+        await say(notes, said(1), said(2), said(3))
+        await relayed(notes)
+    await notes.execute("INSERT INTO relay_handlers VALUES ('of an older version', 0)")
+    await notes.execute(
+        "UPDATE messages SET created_at = now() - CASE sequence WHEN 1 THEN interval '8 days' "
+        "ELSE interval '6 days' END"
+    )
+    async with notes.transaction() as tx:
+        assert await messagestore.sweep(tx, before=utc_now() - timedelta(hours=24), limit=100) == 1
+    assert [number(message) for message in await all_messages(notes)] == [2, 3]
+
+
 # --- reorgs against the relay ---
 
 
@@ -435,6 +474,7 @@ async def test_what_is_older_than_a_day_is_swept_but_for_what_somebody_still_nee
     await chain_at(notes, 3)
     async with notes.transaction() as tx:
         assert [message.sequence for message in await messagestore.settle(tx, 10)] == [6]
+    assert await swept(4) == 0
     assert [message.sequence for message in await all_messages(notes)] == [8]
 
 

@@ -60,10 +60,6 @@ _SETTLE: Final = f"""
         WHERE (unsettled.chain_id, unsettled.block_number, unsettled.sequence)
             = (final.chain_id, final.block_number, final.sequence)
         RETURNING unsettled.sequence
-    ), swept AS (
-        -- Kept beyond its time, because it had not settled.
-        DELETE FROM messages USING taken, relay_cursor
-        WHERE messages.sequence = taken.sequence AND messages.sequence < relay_cursor.oldest
     )
     {_READ} FROM messages WHERE sequence IN (SELECT sequence FROM taken) ORDER BY sequence
 """  # noqa: S608 - constants
@@ -153,6 +149,40 @@ async def settle(tx: Tx, limit: int) -> list[Relayed]:
     return relayed(await tx.fetch(_SETTLE, limit))
 
 
+_POSTPONED: Final = f"""
+    WITH next AS (
+        SELECT place FROM settled_later WHERE handler = $1 ORDER BY place LIMIT $2
+    ), taken AS (
+        DELETE FROM settled_later USING next WHERE settled_later.place = next.place
+        RETURNING settled_later.place, sequence AS taken_sequence
+    )
+    {_READ} FROM taken JOIN messages ON sequence = taken_sequence ORDER BY place
+"""  # noqa: S608 - constants
+
+
+async def postpone(tx: Tx, handler: str, messages: Sequence[Relayed]) -> None:
+    """Keep settled messages for a handler that could not take them."""
+    await tx.execute(
+        """
+        INSERT INTO settled_later (handler, sequence)
+        SELECT $1, sequence FROM unnest($2::bigint[]) WITH ORDINALITY AS late (sequence, place) ORDER BY place
+        """,
+        handler,
+        [message.sequence for message in messages],
+    )
+
+
+async def postponing(tx: Tx) -> set[str]:
+    """Return the handlers for which settled messages are kept."""
+    rows = await tx.fetch("SELECT DISTINCT handler FROM settled_later")
+    return {row["handler"] for row in rows}
+
+
+async def postponed(tx: Tx, handler: str, limit: int) -> list[Relayed]:
+    """Take the next settled messages that were kept for a handler, in the order in which they settled."""
+    return relayed(await tx.fetch(_POSTPONED, handler, limit))
+
+
 async def register(tx: Tx, names: Iterable[str]) -> None:
     """Let handlers that are new begin with the next message."""
     await tx.execute(
@@ -176,6 +206,14 @@ async def next_for(tx: Tx, name: str, limit: int) -> list[Relayed]:
     return messages
 
 
+_SWEEP_LATE: Final = """
+    DELETE FROM messages
+    WHERE sequence < (SELECT oldest FROM relay_cursor)
+      AND sequence NOT IN (SELECT sequence FROM unsettled)
+      AND sequence NOT IN (SELECT sequence FROM settled_later)
+"""
+"""What was kept beyond its time because it had not settled."""
+
 _SWEEP: Final = """
     WITH old AS (
         SELECT message.sequence, created_at
@@ -185,6 +223,8 @@ _SWEEP: Final = """
             WHERE sequence >= relay_cursor.oldest AND sequence < relay_cursor.oldest + $2
         ) AS message
         WHERE message.sequence <= coalesce((SELECT min(sequence) FROM relay_handlers), tip)
+           -- A handler that has not come for a week, perhaps because it is no more, holds nothing up.
+           OR created_at < $1::timestamptz - interval '6 days'
     ), stop AS (
         -- The first that stays: numbers follow the order of moving, and times only nearly.
         SELECT coalesce(min(sequence) FILTER (WHERE created_at >= $1), max(sequence) + 1) AS sequence FROM old
@@ -192,6 +232,7 @@ _SWEEP: Final = """
         DELETE FROM messages USING relay_cursor, stop
         WHERE messages.sequence >= relay_cursor.oldest AND messages.sequence < stop.sequence
           AND messages.sequence NOT IN (SELECT sequence FROM unsettled)
+          AND messages.sequence NOT IN (SELECT sequence FROM settled_later)
     )
     UPDATE relay_cursor SET oldest = stop.sequence
     FROM stop, (SELECT oldest AS was FROM relay_cursor) AS cursor WHERE stop.sequence > was
@@ -202,8 +243,9 @@ _SWEEP: Final = """
 async def sweep(tx: Tx, *, before: datetime, limit: int) -> int:
     """Forget the oldest messages written before a moment; return how many, at most ``limit``.
 
-    What a handler has not had yet is kept, and so is each that waits to settle, until it does.
+    What a handler has not had yet is kept for six days more, and what waits to settle for as long as it does.
     """
+    await tx.execute(_SWEEP_LATE)
     return await tx.fetchval(_SWEEP, before, limit) or 0
 
 

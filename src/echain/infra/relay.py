@@ -105,7 +105,7 @@ class Relay:
         self._settled_handlers = dict(settled_handlers or {})
         self._clock = clock
         self._above = 0
-        self._moved = {name: asyncio.Event() for name in (*self._handlers, "")}
+        self._moved: list[asyncio.Event] = []
         self._meters = _Meters(metrics or Metrics(), database)
 
     async def run(self) -> None:
@@ -154,13 +154,15 @@ class Relay:
         # The one before may have died between moving a batch and telling of it.
         self._publisher.jump(await messagestore.tip(connection))
         self._above = 0
+        self._moved.clear()
         beside = [
             asyncio.create_task(work)
             for work in (
                 self._publisher.run(),
-                self._repeat("", self._settle),
+                self._repeat("settling", self._settle),
                 self._sweep(),
                 *(self._repeat(name, partial(self._hand, name)) for name in self._handlers),
+                *(self._repeat(name, partial(self._catch_up, name)) for name in self._settled_handlers),
             )
         ]
 
@@ -203,7 +205,7 @@ class Relay:
     def _tell(self, messages: Sequence[Relayed]) -> None:
         self._meters.moved.inc(len(messages))
         self._publisher.tell(messages)
-        for moved in self._moved.values():
+        for moved in self._moved:
             moved.set()
 
     # --- handlers ---
@@ -214,16 +216,17 @@ class Relay:
         One handler that fails keeps nobody else waiting: it is tried again, ever slower, from where it was.
         """
         pause = _SHORTEST_PAUSE_SECONDS
-        moved = self._moved[name]
+        moved = asyncio.Event()
+        self._moved.append(moved)
         while True:
             moved.clear()
             try:
                 while await step():
                     pass
             except DatabaseUnavailable as error:
-                _log.warning("relay.handler_later", handler=name or "settled", reason=error.message)
+                _log.warning("relay.handler_later", handler=name, reason=error.message)
             except Exception:  # noqa: BLE001 - a bug of one handler; the others go on
-                _log.exception("relay.handler_failed", handler=name or "settled")
+                _log.exception("relay.handler_failed", handler=name)
             else:
                 pause = _SHORTEST_PAUSE_SECONDS
                 await _either(moved, _HANDLER_POLL_SECONDS)
@@ -243,8 +246,30 @@ class Relay:
         async with self._database.transaction() as tx:
             messages = await messagestore.settle(tx, _HANDED)
             if messages:
-                for handler in self._settled_handlers.values():
-                    await handler(tx, messages)
+                behind = await messagestore.postponing(tx)
+                for name in self._settled_handlers:
+                    if name in behind or not await self._took(tx, name, messages):
+                        await messagestore.postpone(tx, name, messages)
+        return len(messages) == _HANDED
+
+    async def _took(self, tx: Tx, name: str, messages: Sequence[Relayed]) -> bool:
+        """Let a handler take settled messages; when it fails, what it did is undone and the others go on."""
+        try:
+            async with tx.transaction():
+                await self._settled_handlers[name](tx, messages)
+        except Exception:
+            if tx.is_closed():
+                raise
+            _log.exception("relay.handler_failed", handler=name)
+            return False
+        return True
+
+    async def _catch_up(self, name: str) -> bool:
+        """Hand a settled handler what it could not take before."""
+        async with self._database.transaction() as tx:
+            messages = await messagestore.postponed(tx, name, _HANDED)
+            if messages:
+                await self._settled_handlers[name](tx, messages)
         return len(messages) == _HANDED
 
     async def _sweep(self) -> None:
