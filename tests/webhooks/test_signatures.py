@@ -139,7 +139,7 @@ def test_an_altered_header_is_refused(name: str) -> None:
 
 
 def test_an_altered_time_is_wrong_before_it_is_old() -> None:
-    """Who cannot sign learns nothing of our clock."""
+    """Before the signature holds, the time is anybody's word."""
     given = signing.cdp(BODY, KAT_AT)
     given["x-hook0-signature"] = given["x-hook0-signature"].replace(f"t={KAT_AT}", "t=1")
     with pytest.raises(types.SignatureWrong):
