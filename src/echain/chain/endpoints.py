@@ -198,7 +198,7 @@ class Endpoints:
         for endpoint, began in running.values():
             seconds = self._now() - began
             if pace.hedge_seconds is not None and seconds > pace.hedge_seconds:
-                self._failed(endpoint, "another was faster", slow_seconds=seconds)
+                self.outpaced(endpoint, seconds)
 
     def _candidates(self, calls: int, height: int | None, avoid: Collection[Endpoint]) -> list[Endpoint]:
         able = [one for one in self.all if one not in avoid and (not one.quarantined or len(self.all) == 1)]
@@ -311,6 +311,10 @@ class Endpoints:
         endpoint.reason = reason
         if endpoint.contradicted():
             self.put_aside(endpoint, reason)
+
+    def outpaced(self, endpoint: Endpoint, seconds: float) -> None:
+        """Count as a failure that others answered long before."""
+        self._failed(endpoint, "others were much faster", slow_seconds=seconds)
 
     def _failed(self, endpoint: Endpoint, reason: str, slow_seconds: float | None = None) -> None:
         before = endpoint.circuit.state

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -17,12 +18,12 @@ from echain.chain.endpoint import Endpoint
 from echain.chain.endpoints import Attempt, Endpoints, Pace
 from echain.chain.proofs import FullHeader, header_hash, receipts_root
 from echain.chain.types import Log
-from echain.chain.wire import ChainUnreachable, HeaderForged, Inconsistent, Lie, NodesDisagree, RpcRefused
+from echain.chain.wire import HeaderForged, NodesDisagree
 from echain.kernel.errors import EchainError
 from echain.kernel.evm import Address, Hash32
 
 PATIENCE_SECONDS: Final = 0.5
-"""How long a second opinion is waited for; without one by then the first must do."""
+"""How long a second opinion is waited for after the first; without one by then the first must do."""
 
 _BLOCKS_JUDGED: Final = 4
 """Of the blocks that two answers differ in so many are judged; one wrong block convicts."""
@@ -68,30 +69,58 @@ class Opinions:
             NodesDisagree: two answers differ and nothing decides.
             RpcRefused, ChainUnreachable, Lie: as `Endpoints.ask`.
         """
-        witnesses = self._endpoints.others(height=height)[1:]
-        if not witnesses or self._chance() >= share:
+        tellers = self._endpoints.others(height=height)
+        if len(tellers) == 1 or not tellers or self._chance() >= share:
             return await self._endpoints.ask(attempt, pace, calls=calls, height=height)
-        witness = witnesses[int(self._chance() * len(witnesses))]
-        testifying = asyncio.create_task(self._testimony(witness, attempt, pace, calls))
+        witness = tellers[1 + int(self._chance() * (len(tellers) - 1))]
+        answers = await self._told((tellers[0], witness), attempt, pace, calls)
+        if not answers:
+            return await self._endpoints.ask(attempt, pace, calls=calls, height=height)
+        first, *others = answers.items()
+        if all(answer == first[1] for _, answer in others):
+            return first[1], first[0]
+        return await self._decided(answers, attempt, pace, calls, asked)
+
+    async def _told(
+        self,
+        tellers: Sequence[Endpoint],
+        attempt: Attempt[dict[Hash32, list[Log]]],
+        pace: Pace,
+        calls: int,
+    ) -> dict[Endpoint, dict[Hash32, list[Log]]]:
+        """Return what these endpoints answer at the same time; nobody is waited for long once one did."""
+        asked = {
+            asyncio.create_task(self._endpoints.once(one, attempt, pace.seconds, pace, calls=calls)): one
+            for one in tellers
+        }
+        began, waiting = time.monotonic(), set(asked)
+        answers: dict[Endpoint, dict[Hash32, list[Log]]] = {}
         try:
-            answer, teller = await self._endpoints.ask(
-                attempt, pace, calls=calls, height=height, avoid=(witness,)
-            )
-            testimony = await testifying
+            while waiting:
+                done, waiting = await asyncio.wait(
+                    waiting,
+                    timeout=PATIENCE_SECONDS if answers else None,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if not done:
+                    break
+                for task in done:
+                    if (failure := task.exception()) is None:
+                        answers[asked[task]] = task.result()
+                    elif not isinstance(failure, EchainError):
+                        raise failure
+            for task in waiting:
+                self._endpoints.outpaced(asked[task], time.monotonic() - began)
         finally:
-            testifying.cancel()
-            await asyncio.gather(testifying, return_exceptions=True)
-        if testimony is None or testimony == answer:
-            return answer, teller
-        return await self._decided({teller: answer, witness: testimony}, attempt, pace, calls, asked)
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        return answers
 
     async def _testimony(
         self, witness: Endpoint, attempt: Attempt[dict[Hash32, list[Log]]], pace: Pace, calls: int
     ) -> dict[Hash32, list[Log]] | None:
-        try:
-            return await self._endpoints.once(witness, attempt, PATIENCE_SECONDS, pace, calls=calls)
-        except (ChainUnreachable, RpcRefused, Lie, Inconsistent):
-            return None
+        return (await self._told((witness,), attempt, pace, calls)).get(witness)
 
     async def _decided(
         self,
