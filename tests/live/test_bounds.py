@@ -12,12 +12,12 @@ import aiohttp
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.live.stage import EVENT, Stage, staged
 from websockets.asyncio.client import connect
 
 from echain.edge.live import packets
 from echain.edge.live.access import Limits, Timing
 from echain.edge.live.packets import PacketMalformed
-from tests.live.stage import EVENT, Stage, staged
 
 UPGRADE = (
     b"GET /ws/events HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

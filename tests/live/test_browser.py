@@ -1,4 +1,4 @@
-"""A real browser: its EventSource, its WebSocket, socket.io's own bundle, its cookies and its same-origin policy."""
+"""A real browser: EventSource, WebSocket, the bundle of socket.io, its cookies and its same-origin policy."""
 
 from __future__ import annotations
 
@@ -107,7 +107,8 @@ async def page(chromium: str, folder: Path, script: str, *, cookie: str = "") ->
 async def test_eventsource_hears_and_resumes_by_itself(stage: Stage, chromium: str, tmp_path: Path) -> None:
     stage.told.sold()
     script = f"""
-        const source = new EventSource("{stage.http}/sse/events?channel={EVENT}", {{ withCredentials: true }});
+        const url = "{stage.http}/sse/events?channel={EVENT}";
+        const source = new EventSource(url, {{ withCredentials: true }});
         source.addEventListener("subscribed", (event) => say({{ subscribed: event.lastEventId }}));
         source.onmessage = (event) => say({{ id: event.lastEventId, type: JSON.parse(event.data).type }});
     """

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.live.stage import Told
 
 from echain.edge.live import past as past_module
 from echain.edge.live.hub import Hub
@@ -18,7 +19,6 @@ from echain.edge.live.recent import Recent
 from echain.edge.live.wire import Entry, Wire
 from echain.infra.database import DatabaseUnavailable
 from echain.infra.messagestore import Relayed
-from tests.live.stage import Told
 
 CHANNELS = ("event:a", "event:b", "event:c")
 
@@ -45,7 +45,7 @@ class Ear(Follower):
     def hear(self, channel: str) -> None:
         self.hub.attach(self, channel)
 
-    def resync(self, channel: str, reason: str) -> None:
+    def resync(self, channel: str, reason: str) -> None:  # noqa: ARG002 - the channel says enough here
         self.resyncs.append(channel)
 
 

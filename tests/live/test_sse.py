@@ -140,13 +140,13 @@ async def test_comments_keep_a_silent_stream_alive() -> None:
 
 
 async def test_a_restart_ends_streams_cleanly_and_spreads_their_return() -> None:
-    async with staged() as stage:
-        async with stream(stage, f"channel={EVENT}") as one, stream(stage, f"channel={EVENT}") as two:
-            await one.event()
-            await two.event()
-            await stage.server.close()
-            for reader in (one, two):
-                with pytest.raises(EOFError):
-                    await reader.event()
-            assert 500 <= one.retry < 5000
-            assert one.retry != two.retry
+    query = f"channel={EVENT}"
+    async with staged() as stage, stream(stage, query) as one, stream(stage, query) as two:
+        await one.event()
+        await two.event()
+        await stage.server.close()
+        for reader in (one, two):
+            with pytest.raises(EOFError):
+                await reader.event()
+        assert 500 <= one.retry < 5000
+        assert one.retry != two.retry
