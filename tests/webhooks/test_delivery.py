@@ -564,6 +564,32 @@ async def test_a_new_url_holds_for_what_waits_already_and_at_once(
     assert heard(receiver) == [1]
 
 
+async def test_a_receiver_that_was_replaced_meanwhile_is_not_judged_by_the_old_one(
+    office: Office, ada: Person, receiver: Receiver
+) -> None:
+    go_on = asyncio.Event()
+
+    async def gone(_: Request, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await go_on.wait()
+        writer.write(b"HTTP/1.1 410 X\r\nContent-Length: 0\r\n\r\n")
+
+    async with receiving(gone) as old:
+        made = await ada.subscribe(old.url)
+        await office.tell([office.message(ada.channel)])
+        trying = asyncio.create_task(office.deliver(made))
+        while not old.requests:
+            await asyncio.sleep(0.01)
+        office.clock.pass_by(seconds=1)
+        await ada.client("PUT", f"{ROOT}/{made['id']}", json_body={"url": receiver.url})
+        go_on.set()
+        await trying
+    looked = await ada.look(made)
+    assert (looked["enabled"], looked["nextTryAt"]) == (True, None)
+    assert {"subscription_id": made["id"]} in await office.waiting_jobs("webhooks.deliver")
+    await office.deliver(made)
+    assert heard(receiver) == [1]
+
+
 async def test_a_receiver_that_moves_inside_is_never_posted_to(office: Office, ada: Person) -> None:
     """What was public when it was subscribed is checked again by each try."""
     async with receiving(answering(200)) as receiver:

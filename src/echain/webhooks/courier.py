@@ -175,6 +175,8 @@ class Courier:
                 _log.warning("webhooks.disabled", subscription=str(subscription_id), reason=reason)
             elif held:
                 await wake(tx, [subscription_id], at=next_try_at)
+            elif await store.give_back(tx, subscription_id, lease):
+                await wake(tx, [subscription_id])
 
 
 def _disabled(subscription_id: UUID, attempt: Attempt, reason: str) -> Message:

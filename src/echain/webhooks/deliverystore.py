@@ -110,7 +110,7 @@ async def next_attempt(
     """Return the oldest delivery that waits, with all that a try takes; None also when the right is lost."""
     row = await database.fetchrow(
         """
-        SELECT delivery.id, position, body, tries, url, owner, failures, failing_since,
+        SELECT delivery.id, body, url, owner, failures, failing_since, updated_at,
                ARRAY(
                    SELECT ROW(name, id, sealed) FROM webhook_keys
                    WHERE subscription_id = sub.id AND (expires_at IS NULL OR expires_at > $3)
@@ -158,9 +158,9 @@ async def note_failure(
     disabled_reason: str | None,
     now: datetime,
 ) -> bool:
-    """Write down a failed try and give the right back; return whether it was still held.
+    """Write down a failed try and give the right back; return whether it was held, of the same subscription.
 
-    ``disabled_reason`` disables the subscription.
+    One that was changed during the try is not judged by it. ``disabled_reason`` disables the subscription.
     """
     held = await tx.fetchval(
         """
@@ -168,9 +168,9 @@ async def note_failure(
         SET failures = failures + 1, failing_since = coalesce(failing_since, $3::timestamptz),
             next_try_at = $4, enabled = enabled AND $5::text IS NULL,
             disabled_reason = coalesce($5, disabled_reason), lease = NULL, leased_until = NULL
-        WHERE id = $1 AND lease = $2 RETURNING TRUE
+        WHERE id = $1 AND lease = $2 AND updated_at = $6 RETURNING TRUE
         """,
-        *(subscription_id, lease, now, next_try_at, disabled_reason),
+        *(subscription_id, lease, now, next_try_at, disabled_reason, attempt.updated_at),
     )
     await _note(tx, attempt.delivery_id, tried)
     return held is not None

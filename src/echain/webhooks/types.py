@@ -301,17 +301,17 @@ class Sweep(msgspec.Struct, frozen=True):
 class Attempt(msgspec.Struct, frozen=True):
     """One delivery to try now, with everything that it takes.
 
-    ``keys`` are (name, sealed secret) of the keys that sign, the newest first.
+    ``updated_at`` is when its subscription was last changed; ``keys`` are name, id and sealed secret of the
+    keys that sign, the newest first.
     """
 
     delivery_id: UUID
-    position: int
     body: str
-    tries: int
     url: str
     owner: Address
     failures: int
     failing_since: datetime | None
+    updated_at: datetime
     keys: list[tuple[str, UUID, bytes]]
 
 
