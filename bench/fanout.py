@@ -8,6 +8,7 @@ client, as ratios to the peers and to the floor.
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 import sys
 import tempfile
@@ -29,6 +30,7 @@ from echain.infra.embedded.redis import Redis
 SIZES: Final = {1_000: 60, 5_000: 40, 10_000: 30}
 """How many messages go to how many clients."""
 LARGEST: Final = max(SIZES)
+FILES_ASIDE: Final = 300
 WARM_UP: Final = 5
 AWAY: Final = 20
 """Messages that a dropped crowd has to catch up on."""
@@ -72,6 +74,9 @@ Starting = Callable[[], AbstractAsyncContextManager[Started]]
 
 async def measure() -> list[Row]:
     """Return time and memory a delivery and a connection, of Socket.IO clients and of plain WebSockets."""
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files < LARGEST + FILES_ASIDE:
+        raise RuntimeError(f"{LARGEST:,} clients need `ulimit -Hn {LARGEST + FILES_ASIDE}`; it is {files}")
     found: dict[str, Measured] = {}
     missing: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder, Redis(Path(folder) / "redis") as redis:
