@@ -28,6 +28,25 @@ async def test_a_transaction_is_rolled_back_when_its_body_raises(database: Datab
     assert await database.fetchval("SELECT count(*) FROM note") == 0
 
 
+async def test_a_cancelled_caller_ends_though_its_connection_is_lost_too(database: Database) -> None:
+    """Else a loop that waits for the database to come back takes its own end for an outage, and goes on."""
+    held: list[asyncpg.Connection] = []
+
+    async def hold() -> None:
+        async with database.transaction() as tx:
+            held.append(tx)
+            await asyncio.sleep(30)
+
+    task = asyncio.create_task(hold())
+    while not held:
+        await asyncio.sleep(0.01)
+    held[0].terminate()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await database.fetchval("SELECT 1") == 1
+
+
 async def test_a_statement_that_takes_too_long_is_ended_by_the_server(database_url: str) -> None:
     pool = await Database.connect(database_url, size=1, statement_seconds=0.2)
     for _ in range(2):

@@ -35,9 +35,7 @@ _CACHED_STATEMENTS: Final = 1024
 _QUERY_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 _JSONB_VERSION: Final = b"\x01"
 
-_HANGS_SECONDS: Final = 1.0
-"""How much longer than its statement timeout a server may take before it counts as hung."""
-
+_HANGS_SECONDS: Final = 1.0  # beyond the statement timeout
 _WATCHED: Final = {"tcp_keepalives_idle": "2", "tcp_keepalives_interval": "1", "tcp_keepalives_count": "2"}
 """A machine that is cut off is noticed by the server within four seconds, and its locks are free again."""
 
@@ -249,7 +247,12 @@ class Database:
             self._queried(time.perf_counter() - began)
             self._give_back(connection)
 
-    def _translated(self, error: Exception, connection: Connection) -> Exception:
+    def _translated(self, error: Exception, connection: Connection) -> BaseException:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            # That its rollback failed must not hide that the caller is to end.
+            connection.terminate()
+            return asyncio.CancelledError()
         # Where statements are bounded, one that is late means a server that hangs.
         hung = self._statement_seconds is not None and isinstance(error, TimeoutError)
         if hung or isinstance(error, _LOST) or connection.is_closed():
@@ -383,12 +386,8 @@ async def connect(url: str, *, name: str = "echain", statement_seconds: float | 
                 format="binary",
             )
     except (*_LOST, *_BROKEN, TimeoutError, asyncpg.PostgresError) as error:
-        raise DatabaseUnavailable(f"the database refuses: {_reason(error)}") from error
+        raise DatabaseUnavailable(f"the database refuses: {str(error) or type(error).__name__}") from error
     return connection
-
-
-def _reason(error: BaseException) -> str:
-    return str(error) or type(error).__name__
 
 
 def _encode_jsonb(value: object) -> bytes:

@@ -9,7 +9,6 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
-from itertools import takewhile
 from typing import Final
 
 import msgspec
@@ -36,9 +35,6 @@ _FILLED: Final = 1_000
 _HEARD_BATCHES: Final = 512
 """What waits for a consumer that pauses; beyond that it is read again when it goes on."""
 
-_REMEMBERED: Final = 20_000
-"""Messages kept in memory, so that a crowd that comes back at once does not ask PostgreSQL one by one."""
-
 _log = structlog.get_logger(__name__)
 
 
@@ -58,9 +54,6 @@ class Feed:
         self._heard: deque[Batch] = deque()
         self._woken = asyncio.Event()
         self._listening = False
-        self._recent: deque[Relayed] = deque()
-        self._by_channel: dict[str, deque[Relayed]] = {}
-        self._remembers_after: int | None = None
         self._last = 0
 
     @property
@@ -81,21 +74,9 @@ class Feed:
     async def history(self, channels: Sequence[str], after: int, limit: int) -> list[Relayed]:
         """Return the next messages after a number on any of these channels, in order, at most ``limit``.
 
-        What `batches` heard lately is answered from memory, without giving up control.
-
         Raises:
-            DatabaseUnavailable: it is older than that, and the database does not answer.
+            DatabaseUnavailable: PostgreSQL does not answer.
         """
-        if self._remembers_after is not None and after >= self._remembers_after:
-            found = [
-                message
-                for channel in dict.fromkeys(channels)
-                for message in takewhile(
-                    lambda message: message.sequence > after, reversed(self._by_channel.get(channel, ()))
-                )
-            ]
-            found.sort(key=lambda message: message.sequence)
-            return found[:limit]
         async with self._database.connection() as connection:
             return await messagestore.on_channels(connection, channels, after, limit)
 
@@ -109,7 +90,6 @@ class Feed:
             MessagesGone: this feed was away for longer than messages are kept, or the numbers began anew.
         """
         self._last = await self._persisting_tip() if after is None else after
-        self._remembers_after = self._last
         self._heard.clear()
         listening = asyncio.create_task(self._listen_forever())
         try:
@@ -124,7 +104,6 @@ class Feed:
             listening.cancel()
             with suppress(asyncio.CancelledError):
                 await listening
-            self._forget()
 
     async def _next_heard(self) -> Batch | None:
         """Return what Redis says next; None after silence, and whenever Redis has come back."""
@@ -161,26 +140,9 @@ class Feed:
             except DatabaseUnavailable:
                 await asyncio.sleep(_RETRY_SECONDS)
 
-    # --- memory ---
-
     def _given(self, messages: Sequence[Relayed]) -> Sequence[Relayed]:
         self._last = messages[-1].sequence
-        for message in messages:
-            self._recent.append(message)
-            self._by_channel.setdefault(message.channel, deque()).append(message)
-        while len(self._recent) > _REMEMBERED:
-            gone = self._recent.popleft()
-            self._remembers_after = gone.sequence
-            channel = self._by_channel[gone.channel]
-            channel.popleft()
-            if not channel:
-                del self._by_channel[gone.channel]
         return messages
-
-    def _forget(self) -> None:
-        self._recent.clear()
-        self._by_channel.clear()
-        self._remembers_after = None
 
     # --- Redis ---
 

@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 
 from echain.infra import messagestore, outbox
 from echain.infra.database import Connection, Database, DatabaseUnavailable, Tx
-from echain.infra.live import Publisher
+from echain.infra.live import Publisher, heed_cancellation
 from echain.infra.messagestore import Relayed
 from echain.infra.metrics import Metrics
 from echain.kernel.time import Clock, utc_now
@@ -226,6 +226,7 @@ class Relay:
             except DatabaseUnavailable as error:
                 _log.warning("relay.handler_later", handler=name, reason=error.message)
             except Exception:  # noqa: BLE001 - a bug of one handler; the others go on
+                heed_cancellation()
                 _log.exception("relay.handler_failed", handler=name)
             else:
                 pause = _SHORTEST_PAUSE_SECONDS
