@@ -283,6 +283,7 @@ async def test_one_address_may_not_take_all_places() -> None:
     async with staged(limits=Limits(per_address=2, count_loopback=True)) as stage:
         held = [await upgraded(stage) for _ in range(2)]
         reader, writer = await raw(stage)
+        writer.write(UPGRADE)
         assert (await all_of(reader)).startswith(b"HTTP/1.1 429 ")
         writer.close()
         for _, one in held:

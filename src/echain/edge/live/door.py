@@ -108,6 +108,7 @@ class Door(asyncio.BufferedProtocol):
         "_house",
         "_in_body",
         "_parser",
+        "_refusal",
         "_request",
         "_request_bytes",
         "_rest",
@@ -126,6 +127,7 @@ class Door(asyncio.BufferedProtocol):
         self._ahead: deque[Request] = deque()
         self._request: Request | None = None
         self._rest = b""
+        self._refusal: HTTPStatus | None = None
         self._stream: Stream | None = None
         self._deadline = 0.0
         self.address = ""
@@ -154,7 +156,11 @@ class Door(asyncio.BufferedProtocol):
         refusal = self._house.places.take(self.address)
         if refusal is not None:
             self.address = ""
-            self._refuse(refusal)
+            # Told once it has asked: many clients cannot read an answer that comes before their question.
+            if self._house.places.turn_away():
+                self._refusal = refusal
+            else:
+                self._transport.abort()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the loop hands it over
         return _BUFFER
@@ -180,6 +186,8 @@ class Door(asyncio.BufferedProtocol):
             stream.gone()
         self._gone()
         self._house.places.give(self.address)
+        if self._refusal is not None:
+            self._house.places.turned_away()
 
     def _gone(self) -> None:
         on_gone, self.on_gone = self.on_gone, None
@@ -281,7 +289,9 @@ class Door(asyncio.BufferedProtocol):
         )
 
     def _next(self) -> None:
-        if self._ahead:
+        if self._refusal is not None and self._ahead:
+            self._refuse(self._refusal)
+        elif self._ahead:
             self._request = self._ahead.popleft()
             self._state = _State.ANSWERING
             self._house.route(self, self._request)

@@ -10,6 +10,9 @@ from echain.edge.live.access import Limits
 _SITE_BITS = 64
 """An IPv6 user has a whole network of so many bits, so that counts as one address."""
 
+_TURNED_AWAY = 100
+"""Connections beyond all places that may be open while they are told; less than the files kept aside."""
+
 
 class Places:
     """Takes in as many connections as may be; give back what was taken."""
@@ -17,6 +20,7 @@ class Places:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._taken = 0
+        self._turning_away = 0
         self._by_address: dict[str, int] = {}
 
     @property
@@ -45,6 +49,17 @@ class Places:
         count = self._by_address.pop(site, 1) - 1
         if site and count > 0:
             self._by_address[site] = count
+
+    def turn_away(self) -> bool:
+        """Return whether one more of those for whom there is no place may stay to be told so."""
+        if self._turning_away >= _TURNED_AWAY:
+            return False
+        self._turning_away += 1
+        return True
+
+    def turned_away(self) -> None:
+        """Note that one of them has gone."""
+        self._turning_away -= 1
 
     def _site(self, address: str) -> str:
         """Return what is counted as one, empty for what is not."""
