@@ -79,7 +79,7 @@ async def test_a_push_is_read_by_its_browser_and_sent_when_final(town: Town, ser
     await town.quiet()
     (message,) = service.arrived
     told = browser.read(message.body)
-    assert (told["kind"], told["title"]) == ("purchase", "Your tickets are yours")
+    assert (told["kind"], told["title"]) == ("purchase", "You have your ticket")
     assert told["id"] == (await town.inbox(ada))[0]["id"]
     assert b"Harbour" not in message.body
     assert (message.headers["ttl"], message.headers["urgency"]) == ("86400", "normal")

@@ -42,11 +42,6 @@ class Heard(msgspec.Struct, frozen=True):
     announcements: Sequence[Announcement] = ()
     undone: Sequence[int] = ()
 
-    @property
-    def event_ids(self) -> set[UUID]:
-        """The events whose descriptions the notices need."""
-        return {notice.event_id for notice in self.notices if notice.event_id is not None}
-
 
 def hear(message: Relayed, *, settled: bool) -> Heard:
     """Return what a message asks for. Of a fact on several channels one message counts.

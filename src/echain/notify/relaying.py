@@ -7,6 +7,7 @@ from datetime import datetime
 
 import structlog
 
+from echain.accounts import service as accounts
 from echain.events import service as events
 from echain.infra.database import Tx
 from echain.infra.jobs import enqueue
@@ -62,10 +63,12 @@ class Listener:
 
 
 async def _described(tx: Tx, heard: Heard) -> list[Notice]:
-    """Return the notices with their events; those whose event a reorg took are left out."""
-    known = await events.described(tx, heard.event_ids)
+    """Return the notices of people we know with their events; those whose event a reorg took are left out."""
+    people = await accounts.users_of(tx, {notice.address for notice in heard.notices})
+    notices = [notice for notice in heard.notices if notice.address in people]
+    known = await events.described(tx, {notice.event_id for notice in notices if notice.event_id})
     return [
         with_event(notice, known.get(notice.event_id) if notice.event_id else None)
-        for notice in heard.notices
+        for notice in notices
         if notice.event_id is None or notice.event_id in known
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
 import msgspec
 
@@ -15,7 +16,18 @@ from echain.notify.wording import Coin, amount, clean, language_of, moment, shor
 Coins = Mapping[int, Coin]
 """The coin of each chain by its id."""
 
-_MOST_LINES = 20
+_MOST_LINES: Final = 20
+
+_AHEAD: Final = frozenset(
+    {
+        NoticeKind.PURCHASE,
+        NoticeKind.TICKET_RECEIVED,
+        NoticeKind.EVENT_CHANGED,
+        NoticeKind.EVENT_CANCELLED,
+        NoticeKind.REMINDER,
+    }
+)
+"""Kinds whose readers have an evening to plan."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -23,6 +35,14 @@ class Line(msgspec.Struct, frozen=True):
 
     title: str
     text: str = ""
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A labelled value, and what it was before."""
+
+    label: str
+    value: str
+    before: str = ""
 
 
 class Section(msgspec.Struct, frozen=True):
@@ -50,47 +70,48 @@ def values(facts: Facts) -> dict[str, object]:
     }
 
 
-def listed(kind: str, facts: Facts, settings: Settings, coins: Coins) -> list[tuple[str, str]]:
-    """Return what stands under the lead of a mail, as labels and values."""
+def listed(kind: str, facts: Facts, settings: Settings, coins: Coins) -> list[Row]:
+    """Return what stands under the lead of a mail."""
     language = language_of(settings.language)
     word = words(language)
-    rows: list[tuple[str, str]] = []
+    rows: list[Row] = []
     event = facts.event
     if event is not None:
-        rows.append((word["event"], clean(event.title)))
-        rows += _schedule(event, facts.previous, settings, language)
-    if facts.tickets or kind in (NoticeKind.REMINDER, NoticeKind.EVENT_CHANGED, NoticeKind.EVENT_CANCELLED):
-        rows.append((word["tickets"], _tickets(facts)))
+        rows.append(Row(word["event"], clean(event.title)))
+        rows += _schedule(event, facts.previous, settings, language, whole=kind in _AHEAD)
+    if facts.tickets or kind in _AHEAD:
+        rows.append(Row(word["tickets"], _tickets(facts)))
     if facts.amount is not None and event is not None:
         label = word["refunded"] if kind == NoticeKind.REFUND else word["paid"]
-        rows.append((label, _amount(facts.amount, event.chain_id, coins, language)))
+        rows.append(Row(label, _amount(facts.amount, event.chain_id, coins, language)))
     if facts.sender is not None:
-        rows.append((word["from"], facts.sender))
+        rows.append(Row(word["from"], facts.sender))
     if facts.receiver is not None:
-        rows.append((word["to"], facts.receiver))
+        rows.append(Row(word["to"], facts.receiver))
     return rows
 
 
 def _schedule(
-    event: EventFacts, previous: EventFacts | None, settings: Settings, language: str
-) -> list[tuple[str, str]]:
-    """Return when and where; what changed says what it was before."""
+    event: EventFacts, previous: EventFacts | None, settings: Settings, language: str, *, whole: bool
+) -> list[Row]:
+    """Return when, and to those who still may come where and until when; with what was before a change."""
     word = words(language)
-    rows: list[tuple[str, str]] = []
-    for label, field in ((word["when"], "starts_at"), (word["ends"], "ends_at")):
-        at: datetime = getattr(event, field)
-        text = moment(at, event.time_zone, language)
-        before: datetime | None = getattr(previous, field) if previous else None
-        if before is not None and before != at:
-            text += f", {word['was']} {moment(before, event.time_zone, language)}"
-        rows.append((label, text))
-        if field == "starts_at" and _elsewhere(event, settings):
-            rows.append((word["your_time"], moment(at, settings.time_zone, language)))
-    place, place_before = clean(event.place), clean(previous.place) if previous else ""
-    if previous and place_before and place_before != place:
-        rows.append((word["where"], f"{place or '?'}, {word['was']} {place_before}"))
-    elif place:
-        rows.append((word["where"], place))
+
+    def at(label: str, now: datetime, before: datetime | None) -> Row:
+        changed = before is not None and before != now
+        was = f"{word['was']} {moment(before, event.time_zone, language)}" if before and changed else ""
+        return Row(label, moment(now, event.time_zone, language), was)
+
+    rows = [at(word["when"], event.starts_at, previous and previous.starts_at)]
+    if not whole:
+        return rows
+    if _elsewhere(event, settings):
+        rows.append(Row(word["your_time"], moment(event.starts_at, settings.time_zone, language)))
+    rows.append(at(word["ends"], event.ends_at, previous and previous.ends_at))
+    place, before = clean(event.place), clean(previous.place) if previous else ""
+    was = f"{word['was']} {before}" if before and before != place else ""
+    if place or was:
+        rows.append(Row(word["where"], place or "?", was))
     return rows
 
 
