@@ -55,7 +55,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """Bounds of one door: seconds for a request, between two and to close; bytes of a body and of a backlog."""
+    """Bounds of one door: seconds for a request, between two and to close; bytes of bodies and backlogs."""
 
     request_seconds: float
     keep_alive_seconds: float
