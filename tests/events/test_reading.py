@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from datetime import timedelta
 from typing import Any
 
@@ -126,3 +127,47 @@ async def test_what_a_lying_chain_says_is_shown_within_bounds(shop: Shop) -> Non
         "priceWei"
     ] == str(2**255)
     assert (await shop.anyone("GET", EVENTS)).status == 200
+
+
+async def test_whoever_has_seen_a_message_is_shown_nothing_older(shop: Shop) -> None:
+    organizer = await shop.person()
+    event, draft = await shop.published(organizer)
+    urls = [f"{EVENTS}/{event.id}", f"{EVENTS}/{draft['id']}"]
+    for url in urls:
+        await shop.anyone("GET", url)
+    # A change of which this process has not heard yet, told as message 1.
+    await shop.database.execute("UPDATE events SET sold_tickets = 7")
+    for url in urls:
+        assert (await shop.anyone("GET", url)).data["sold_tickets"] == 0
+        fresh = await shop.anyone("GET", url, headers={"echain-seen": "1"})
+        assert fresh.data["sold_tickets"] == 7
+        assert (await shop.anyone("GET", url, headers={"Echain-Seen": "0"})).data["sold_tickets"] == 0
+
+
+async def test_what_is_no_id_of_a_message_is_refused(shop: Shop) -> None:
+    event, _ = await shop.published(await shop.person())
+    for text in ("-1", "x", "1.5", "", "²", "1" * 20):
+        answer = await shop.anyone("GET", f"{EVENTS}/{event.id}", headers={"echain-seen": text})
+        assert (answer.status, list(answer.fields)) == (422, ["echain-seen"]), text
+
+
+async def test_more_than_nine_of_ten_reads_are_answered_by_the_cache_while_tickets_are_sold(
+    shop: Shop,
+) -> None:
+    """Ten events read by many, the popular ones most; a sale for every thirty reads, then ten of them."""
+    rng, organizer, buyer = random.Random(8), await shop.person(), await shop.person()
+    events = [(await shop.published(organizer))[0] for _ in range(10)]
+    weights = [1 / rank for rank in range(1, 11)]
+
+    async def visit() -> None:
+        event = rng.choices(events, weights)[0]
+        assert (await shop.anyone("GET", f"{EVENTS}/{event.id}")).status == 200
+
+    shop.cache.reads.clear()
+    for _ in range(60):
+        await shop.sold(rng.choices(events, weights)[0], buyer)
+        for _ in range(3):
+            await asyncio.gather(*(visit() for _ in range(10)))
+    reads = shop.cache.reads
+    assert sum(reads.values()) >= 1_800
+    assert 1 - (reads["rendered"] + reads["past"]) / sum(reads.values()) > 0.9, reads
