@@ -71,55 +71,37 @@ def header_hash(header: FullHeader) -> Hash32:
     Raises:
         ValueError: a field is not hexadecimal.
     """
-    # One text and one conversion: five times faster than field by field, and each block passes here.
-    parts = [
-        _fixed(header.parent_hash),
-        _fixed(header.sha3_uncles),
-        _fixed(header.miner),
-        _fixed(header.state_root),
-        _fixed(header.transactions_root),
-        _fixed(header.receipts_root),
-        "b90100",
-        header.logs_bloom[2:],
-        _number(header.difficulty),
-        _number(header.number),
-        _number(header.gas_limit),
-        _number(header.gas_used),
-        _number(header.timestamp),
-        rlp(_hex(header.extra_data[2:])).hex(),
-        _fixed(header.mix_hash),
-        _fixed(header.nonce),
-    ]
+    # One text and one conversion: several times faster than field by field, and each block passes here.
+    # Hashes are 32 bytes, addresses 20, nonces 8, filters 256; of another length the hash is another, too.
+    text = (
+        f"a0{header.parent_hash[2:]}a0{header.sha3_uncles[2:]}94{header.miner[2:]}a0{header.state_root[2:]}"
+        f"a0{header.transactions_root[2:]}a0{header.receipts_root[2:]}b90100{header.logs_bloom[2:]}"
+        f"{_number(header.difficulty)}{_number(header.number)}{_number(header.gas_limit)}"
+        f"{_number(header.gas_used)}{_number(header.timestamp)}{rlp(_hex(header.extra_data[2:])).hex()}"
+        f"a0{header.mix_hash[2:]}88{header.nonce[2:]}"
+    )
     if header.base_fee_per_gas is not None:
-        parts.append(_number(header.base_fee_per_gas))
+        text += _number(header.base_fee_per_gas)
     if header.withdrawals_root is not None:
-        parts.append(_fixed(header.withdrawals_root))
+        text += f"a0{header.withdrawals_root[2:]}"
     if header.blob_gas_used is not None:
-        parts.append(_number(header.blob_gas_used))
+        text += _number(header.blob_gas_used)
     if header.excess_blob_gas is not None:
-        parts.append(_number(header.excess_blob_gas))
+        text += _number(header.excess_blob_gas)
     if header.parent_beacon_block_root is not None:
-        parts.append(_fixed(header.parent_beacon_block_root))
+        text += f"a0{header.parent_beacon_block_root[2:]}"
     if header.requests_hash is not None:
-        parts.append(_fixed(header.requests_hash))
-    return keccak(_prefixed(0xC0, _hex("".join(parts))))
-
-
-def _fixed(text: str) -> str:
-    """Return the RLP, as hex, of a fixed number of bytes that are never encoded as themselves."""
-    return f"{0x80 + (len(text) - 2) // 2:02x}{text[2:]}"
+        text += f"a0{header.requests_hash[2:]}"
+    return keccak(_prefixed(0xC0, _hex(text)))
 
 
 def _number(text: str) -> str:
     """Return the RLP, as hex, of a quantity."""
-    value = int(text, 16)
-    if value == 0:
-        return "80"
-    if value < 0x80:  # noqa: PLR2004 - RLP's own bound
-        return f"{value:02x}"
-    digits = f"{value:x}"
-    digits = digits if len(digits) % 2 == 0 else "0" + digits
-    return f"{0x80 + len(digits) // 2:02x}{digits}"
+    digits = text[2:].lstrip("0")
+    if len(digits) <= 1 or (len(digits) == 2 and digits < "80"):  # noqa: PLR2004 - RLP's own bound
+        return f"{int(digits, 16):02x}" if digits else "80"
+    length = (len(digits) + 1) // 2
+    return f"{0x80 + length:02x}{digits:0>{2 * length}}"
 
 
 def receipts_root(receipts: Sequence[Mapping[str, Any]]) -> Hash32:

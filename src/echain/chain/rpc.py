@@ -75,7 +75,7 @@ class Rpc:
     """One chain's nodes behind one client.
 
     The best endpoint serves; another takes over within an attempt when it fails, hangs or contradicts
-    itself, and gives back when the first is well again (docs/adr/0006). An endpoint's chain id is checked
+    itself, and gives back when the first is well again (docs/adr/0017). An endpoint's chain id is checked
     before its first answer is believed, and again after it was away.
     """
 

@@ -92,8 +92,10 @@ class ForkNode:
 
     async def _http(self, request: web.Request) -> web.Response:
         body = msgspec.json.decode(await request.read())
-        answers = [self._answer(call) for call in body] if isinstance(body, list) else self._answer(body)
-        return web.Response(body=msgspec.json.encode(answers), content_type="application/json")
+        return web.Response(body=msgspec.json.encode(self._answers(body)), content_type="application/json")
+
+    def _answers(self, body: Any) -> Any:
+        return [self._answer(call) for call in body] if isinstance(body, list) else self._answer(body)
 
     def _answer(self, call: dict[str, Any]) -> dict[str, Any]:
         answer = {"jsonrpc": "2.0", "id": call["id"]}
