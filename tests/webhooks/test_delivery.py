@@ -259,7 +259,8 @@ async def test_a_receiver_that_is_gone_is_disabled_at_once_and_its_owner_told(
         ((channels, kind, data),) = [tuple(row) for row in rows]
         assert (channels, kind) == (f"user:{ada.channel.removeprefix('organizer:')}", "notification")
         told = json.loads(data)
-        assert (told["kind"], told["about"]) == ("webhook_disabled", made["id"])
+        assert (told["kind"], told["about"]) == ("security", "webhook_disabled")
+        assert "127.0.0.1 was disabled: the receiver answered 410 Gone" in told["text"]
 
 
 async def test_after_three_days_of_failure_it_is_disabled_and_goes_on_where_it_stopped(

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import structlog
@@ -171,7 +172,7 @@ class Courier:
                 now=now,
             )
             if held and reason is not None:
-                await outbox.publish(tx, [_disabled(subscription_id, attempt, reason)])
+                await outbox.publish(tx, [_disabled(attempt, reason)])
                 _log.warning("webhooks.disabled", subscription=str(subscription_id), reason=reason)
             elif held:
                 await wake(tx, [subscription_id], at=next_try_at)
@@ -179,15 +180,17 @@ class Courier:
                 await wake(tx, [subscription_id])
 
 
-def _disabled(subscription_id: UUID, attempt: Attempt, reason: str) -> Message:
+def _disabled(attempt: Attempt, reason: str) -> Message:
+    """Return what the owner is told, of the kind that reaches them by mail too: nobody watches a dead receiver."""
+    receiver = urlsplit(attempt.url).hostname
     return Message(
         (f"user:{checksum(attempt.owner)}",),
         "notification",
         {
             "title": "A webhook was disabled",
-            "text": f"Your receiver was disabled: {reason}. Messages wait for 7 days; enable it again to "
-            "have them delivered.",
-            "kind": "webhook_disabled",
-            "about": str(subscription_id),
+            "text": f"Your receiver at {receiver} was disabled: {reason}. Messages wait for 7 days; enable it "
+            "again to have them delivered.",
+            "kind": "security",
+            "about": "webhook_disabled",
         },
     )
