@@ -181,15 +181,15 @@ class Courier:
 
 
 def _disabled(attempt: Attempt, reason: str) -> Message:
-    """Return what the owner is told, of the kind that reaches them by mail too: nobody watches a dead receiver."""
+    """Return what the owner is told, of the kind that comes by mail too: nobody watches a dead receiver."""
     receiver = urlsplit(attempt.url).hostname
     return Message(
         (f"user:{checksum(attempt.owner)}",),
         "notification",
         {
             "title": "A webhook was disabled",
-            "text": f"Your receiver at {receiver} was disabled: {reason}. Messages wait for 7 days; enable it "
-            "again to have them delivered.",
+            "text": f"Your receiver at {receiver} was disabled: {reason}. Messages wait for 7 days; enable "
+            "it again to have them delivered.",
             "kind": "security",
             "about": "webhook_disabled",
         },
