@@ -28,5 +28,5 @@ def test_every_step_of_the_demo_holds_against_the_contracts(tmp_path: Path) -> N
     )
     logs = "\n".join(path.read_text()[-2000:] for path in (tmp_path / "home" / "logs").glob("*.log"))
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{logs}"
-    assert "15 steps held" in done.stdout
+    assert "16 steps held" in done.stdout
     assert "✗" not in done.stdout

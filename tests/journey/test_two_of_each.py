@@ -100,6 +100,8 @@ async def test_the_journey_holds_over_two_processes_of_every_role(tmp_path: Path
         assert deployment is not None
         rpc = Rpc(chain.rpc_urls, chain_id=chain.chain_id)
         stack.push_async_callback(rpc.close)
-        journey = Journey(http, f"http://127.0.0.1:{front}", rpc, chain.chain_id, deployment)
+        journey = Journey(
+            http, f"http://127.0.0.1:{front}", platform.realtime_url, rpc, chain.chain_id, deployment
+        )
         steps = [step async for step in journey.run()]
-    assert [step.failure for step in steps] == [None] * 15
+    assert [step.failure for step in steps] == [None] * 16

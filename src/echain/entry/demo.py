@@ -95,7 +95,7 @@ async def _journey(platform: Platform, http: aiohttp.ClientSession) -> AsyncGene
     hashes = [to_hex(one.transaction_hash) for one in placed if one.transaction_hash is not None]
     rpc = Rpc(chain.rpc_urls, chain_id=chain.chain_id)
     try:
-        yield Journey(http, platform.base_url, rpc, chain.chain_id, deployment, hashes)
+        yield Journey(http, platform.base_url, platform.realtime_url, rpc, chain.chain_id, deployment, hashes)
     finally:
         await rpc.close()
 
