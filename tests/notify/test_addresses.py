@@ -16,6 +16,7 @@ from echain.infra.reseal import reseal
 from echain.infra.secret import Secret
 from echain.kernel.errors import Invalid
 from echain.notify.addressstore import ADDRESS, ASKED
+from echain.notify.kinds import SWEEP
 from echain.notify.pushstore import SUBSCRIPTION
 from echain.notify.rules import parse_email
 
@@ -101,6 +102,34 @@ async def test_a_user_waits_longer_each_time_and_an_address_is_not_flooded_by_ma
     assert asked.count("victim@x.example") <= 5
     await town.later(hours=25)
     assert (await town.answer(ada, "PUT", "/me/email", {"email": "victim@x.example"})).status == 200
+
+
+async def test_addresses_that_were_asked_are_forgotten_after_two_days(town: Town) -> None:
+    ada = await town.resident("ada@x.example")
+    await town.later(hours=24)
+    await town.ask(ada, "PUT", "/me/email", {"email": "new@x.example"})
+    await town.later(hours=25)
+    await town.tick(SWEEP)
+    assert await town.database.fetchval("SELECT count(*) FROM email_verifications") == 1
+    await town.later(hours=24)
+    await town.tick(SWEEP)
+    assert await town.database.fetchval("SELECT count(*) FROM email_verifications") == 0
+    assert (await town.ask(ada, "GET", "/me/email"))["email"] == "ada@x.example"
+
+
+async def test_old_notifications_are_forgotten(town: Town) -> None:
+    organizer, ada = await town.resident(), await town.resident("ada@x.example")
+    event, _ = await town.shop.published(organizer)
+    await town.buys(ada, event, block=1)
+    await town.final(1)
+    await town.quiet()
+    await town.later(days=364)
+    await town.tick(SWEEP)
+    assert [one["kind"] for one in await town.inbox(ada)] == ["purchase", "security"]
+    await town.later(days=2)
+    await town.tick(SWEEP)
+    assert await town.inbox(ada) == []
+    assert await town.deliveries() == []
 
 
 async def test_many_who_ask_at_once_for_one_address_send_one_mail(town: Town) -> None:

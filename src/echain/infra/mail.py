@@ -18,7 +18,7 @@ from echain.kernel.errors import EchainError, Kind
 SECONDS: Final = 30.0
 """How long one answer of the server may take."""
 
-_CONNECTIONS: Final = 4
+_CONNECTIONS: Final = 8
 _IDLE_SECONDS: Final = 10.0
 """Far below any server's patience: RFC 5321 4.5.3.2.7 asks for five minutes."""
 
@@ -51,7 +51,7 @@ class RecipientRefused(MailRefused):
 
 
 class Mailer:
-    """Sends over at most four connections, each kept for ten seconds after its last message.
+    """Sends over at most eight connections, each kept for ten seconds after its last message.
 
     Nothing it raises or logs has an address in it: of a server's answer only the status is told.
     """

@@ -55,16 +55,12 @@ async def asked_since(tx: Tx, user_id: UUID, found_by: Sequence[bytes], since: d
 
 
 async def insert_verification(tx: Tx, verification: Verification) -> None:
-    """Keep a request; the user's earlier ones are void, and those of two days ago are forgotten."""
+    """Keep a request; the user's earlier ones are void."""
     await tx.execute(
         """
         WITH void AS (
             UPDATE email_verifications SET void_at = $6
              WHERE user_id = $2 AND used_at IS NULL AND void_at IS NULL
-        ), old AS (
-            DELETE FROM email_verifications WHERE id IN (
-                SELECT id FROM email_verifications
-                 WHERE user_id = $2 AND created_at < $6 - interval '2 days')
         )
         INSERT INTO email_verifications (id, user_id, sealed, found_by, token_hash, created_at, expires_at)
         VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -128,6 +124,11 @@ async def void_verifications(tx: Tx, user_id: UUID, *, now: datetime) -> bool:
         now,
     )
     return tag != "UPDATE 0"
+
+
+async def forget_verifications(tx: Tx, *, before: datetime) -> None:
+    """Forget requests from before a moment, answered or not: the address that was asked goes with them."""
+    await tx.execute("DELETE FROM email_verifications WHERE created_at < $1", before)
 
 
 async def address(connection: Connection, user_id: UUID) -> Row | None:

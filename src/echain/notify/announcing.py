@@ -93,8 +93,11 @@ class Announcer:
                 await enqueue(tx, DIGESTS, [Tick()])
 
     async def sweep(self, run: Run[Tick]) -> None:
-        """Forget notifications of more than a year ago."""
-        before = self._clock() - service.KEPT
+        """Forget notifications of more than a year ago, and addresses that were asked before yesterday."""
+        now = self._clock()
+        before = now - service.KEPT
+        async with run.database.transaction() as tx:
+            await addressstore.forget_verifications(tx, before=now - 2 * rules.VERIFICATION_WINDOW)
         swept = _SWEPT_AT_ONCE
         while swept == _SWEPT_AT_ONCE:
             async with run.database.transaction() as tx:

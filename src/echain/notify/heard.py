@@ -16,6 +16,10 @@ from echain.notify.types import Notice, NoticeKind
 
 _SECURITY: Final = "security"
 
+_TITLE: Final = 200
+_PLACE: Final = 750
+"""Letters that are remembered for each who is told: our own documents hold no more, the chain any number."""
+
 
 class Announcement(msgspec.Struct, frozen=True, omit_defaults=True):
     """Something to tell all who hold tickets of an event: the payload of a job that pages through them.
@@ -162,10 +166,10 @@ def facts_of(event: Described) -> EventFacts:
         id=event.id,
         public_id=event.public_id,
         chain_id=event.chain_id,
-        title=event.title,
+        title=event.title[:_TITLE],
         starts_at=event.starts_at,
         ends_at=event.ends_at,
         time_zone=event.timezone,
-        place=event.place,
+        place=event.place[:_PLACE],
         revision=event.revision,
     )

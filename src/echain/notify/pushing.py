@@ -87,28 +87,15 @@ class Pusher:
             PushDeferred: the service is away or busy.
             PushRefused: it, or the address it has now, is not one to send to.
         """
-        from py_vapid import Vapid02  # the two bring requests along, which only senders need
-        from pywebpush import WebPusher
-
-        keys = {"p256dh": to.p256dh, "auth": to.auth}
-        try:
-            body = WebPusher({"endpoint": to.endpoint, "keys": keys}).encode(payload, "aes128gcm")["body"]
-        except Exception as error:  # noqa: BLE001 -- a browser's keys are a stranger's; what is raised varies
-            raise PushRefused(f"the browser's keys are unusable ({type(error).__name__})") from None
-        parts = urlsplit(to.endpoint)
-        claims = {
-            "aud": f"{parts.scheme}://{parts.netloc}",
-            "exp": to_unix(now + _TOKEN_LIFE),
-            "sub": self._contact,
-        }
-        headers: dict[str, str] = {
-            **Vapid02(self._key).sign(claims),
+        headers = {
+            **self._signature(to, now),
             "content-encoding": "aes128gcm",
             "content-type": "application/octet-stream",
             "ttl": str(max(0, int(life.total_seconds()))),
             "urgency": urgency,
             "topic": _base64url(topic.bytes),
         }
+        body = _sealed(to, payload)
         try:
             answer = await self._outbound.post(to.endpoint, body, headers)
         except TargetRefused as error:
@@ -116,6 +103,28 @@ class Pusher:
         except TargetUnreachable as error:
             raise PushDeferred(error.message) from None
         _judge(answer.status, answer.retry_after, now)
+
+    def _signature(self, to: Subscription, now: datetime) -> dict[str, str]:
+        """Return the header that says who sends, to this push service, today."""
+        from py_vapid import Vapid02
+
+        parts = urlsplit(to.endpoint)
+        claims = {
+            "aud": f"{parts.scheme}://{parts.netloc}",
+            "exp": to_unix(now + _TOKEN_LIFE),
+            "sub": self._contact,
+        }
+        return Vapid02(self._key).sign(claims)
+
+
+def _sealed(to: Subscription, payload: bytes) -> bytes:
+    from pywebpush import WebPusher  # brings requests along, which only senders need
+
+    keys = {"p256dh": to.p256dh, "auth": to.auth}
+    try:
+        return WebPusher({"endpoint": to.endpoint, "keys": keys}).encode(payload, "aes128gcm")["body"]
+    except Exception as error:  # noqa: BLE001 -- a browser's keys are a stranger's; what is raised varies
+        raise PushRefused(f"the browser's keys are unusable ({type(error).__name__})") from None
 
 
 def public_key(key: Secret) -> str:
