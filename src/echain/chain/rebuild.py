@@ -138,7 +138,8 @@ class _Rebuild:
                 await shadow.analyze(self._connection, self._tables)
                 self._analyzed = self._logs
             cursor = await store.read_cursor(self._connection, self._chain_id)
-        await shadow.analyze(self._connection, self._tables)
+        if self._analyzed:
+            await shadow.analyze(self._connection, self._tables)
 
     async def swap(self) -> Rebuilt | None:
         """Fold the rest and put all in its place, while the head waits; None when what is folded is void."""

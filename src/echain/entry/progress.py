@@ -29,7 +29,7 @@ def shown(chain_name: str, console: Console) -> Callable[[Progress], None]:
 def folding(chain_name: str, console: Console) -> Generator[Callable[[Rebuilding], None]]:
     """Show how a rebuild goes while the block lasts: logs, logs a second, the time left."""
     with _columns("logs", console) as bar:
-        task = bar.add_task(f"Folding {chain_name}", speed=0.0)
+        task = bar.add_task(f"Folding {chain_name}", total=None, speed=0.0)
 
         def show(progress: Rebuilding) -> None:
             bar.update(task, completed=progress.logs, total=progress.total, speed=progress.logs_per_second)
@@ -59,14 +59,15 @@ class _Bar:
 
     def __call__(self, progress: Progress) -> None:
         if self._task is None:
-            self._bar.start()
-            self._task = self._bar.add_task(f"Reading {self._name}", speed=0.0)
+            self._task = self._bar.add_task(f"Reading {self._name}", total=None, speed=0.0)
         self._bar.update(
             self._task,
             completed=progress.reached - progress.first + 1,
             total=progress.target - progress.first + 1,
             speed=progress.logs_per_second,
         )
+        # Begun when there is something to see.
+        self._bar.start()
         if progress.reached >= progress.target:
             self._bar.stop()
             self._bar.remove_task(self._task)
