@@ -58,7 +58,7 @@ reference: setup
 	$(BIN)/python docs/generate.py
 
 soak: setup toolchain
-	$(BIN)/python -m pytest -m soak
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m soak
 	FOUNDRY_PROFILE=soak contracts/forge test --fuzz-seed $$(date +%s)
 
 bench: setup

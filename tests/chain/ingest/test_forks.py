@@ -58,7 +58,7 @@ async def test_after_any_walk_over_forks_the_projections_equal_a_rebuild_and_the
 
 @pytest.mark.soak
 @pytest.mark.timeout(3_600)
-@walks(500)
+@walks(300)
 async def test_after_very_many_walks_they_still_do(
     database: Database, first: int, seed: int, steps: list[Step]
 ) -> None:
