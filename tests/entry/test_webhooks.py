@@ -54,6 +54,7 @@ async def test_messages_go_out_and_coinbases_events_come_in(install: Callable[..
         ECHAIN_WEBHOOK_HTTP="true",
         ECHAIN_WEBHOOK_PRIVATE_TARGETS="true",
         ECHAIN_COINBASE_COMMERCE_SECRETS=f"older,{signing.COMMERCE_SECRET}",
+        ECHAIN_LOG_LEVEL="debug",
     )
     one.start()
     await asyncio.to_thread(one.until_ready)
@@ -80,3 +81,7 @@ async def test_messages_go_out_and_coinbases_events_come_in(install: Callable[..
                 f"{one.url}/webhooks/coinbase", data=event, headers=signing.commerce(event)
             ) as answer:
                 assert (await answer.json())["data"] == {"duplicate": duplicate}
+    assert await asyncio.to_thread(one.stop) == 0
+    log = one.log.read_text(errors="replace")
+    assert signing.COMMERCE_SECRET not in log
+    assert made["secret"] not in log
