@@ -224,6 +224,53 @@ async def test_a_process_takes_over_what_another_rendered(database_url: str, cli
         assert await read(two, "page", never) == b"page"
 
 
+async def test_a_process_that_begins_keeps_what_another_vouches_for(
+    database_url: str, client: RedisClient, counter: Database
+) -> None:
+    async def never() -> Kept:
+        raise AssertionError("it is in Redis")
+
+    async with Cache(database_url, client) as one:
+        await listening(one)
+        await read(one, "page", reading(counter))
+        await read(one, "counter", reading(counter))
+        # Even what changed in this very moment is dropped before anybody vouches.
+        await raise_counter(counter)
+        async with Cache(database_url, client) as two:
+            await listening(two)
+            assert await read(two, "page", never) == b"0"
+            assert await read(two, "counter", reading(counter)) == b"1"
+
+
+async def test_nobody_vouches_who_does_not_listen_or_could_not_drop(
+    database_url: str, client: RedisClient, counter: Database
+) -> None:
+    async with Cache(database_url, client) as deaf, Cache(database_url, client) as stale:
+        await listening(deaf)
+        await listening(stale)
+        await read(stale, "page", reading(counter))
+        deaf._listening = False
+        assert stale._shared is not None
+        stale._shared._stale = True
+        async with Cache(database_url, client) as new:
+            await listening(new)
+            assert await client.keys("echain:cache:{page}*") == []
+
+
+async def test_processes_that_begin_together_vouch_for_nothing(
+    database_url: str, client: RedisClient, counter: Database
+) -> None:
+    async with Cache(database_url, client) as first:
+        await listening(first)
+        await read(first, "counter", reading(counter))
+    await raise_counter(counter)
+    async with Cache(database_url, client) as one, Cache(database_url, client) as two:
+        await listening(one)
+        await listening(two)
+        for cache in (one, two):
+            assert await read(cache, "counter", reading(counter)) == b"1"
+
+
 async def test_only_whoever_still_holds_the_lease_may_store(client: RedisClient) -> None:
     slow, other = RedisLayer(client), RedisLayer(client)
     assert await slow.look_up("page", b"a") is None

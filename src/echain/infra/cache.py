@@ -36,6 +36,9 @@ _EVERYTHING: Final = "*"
 _MARK: Final = "#"
 """Before the number of the last message that was told; no key begins with it."""
 
+_QUESTION: Final = "?"
+"""Before a word by which a process that begins asks the others to vouch for Redis; no key begins with it."""
+
 _MANY: Final = 10_000
 """Above so many keys it is cheaper to forget everything."""
 
@@ -113,7 +116,7 @@ class Cache:
         self.reads: Counter[Answered] = Counter()
         _expose(self.reads, metrics or Metrics())
         self._dropping: Counter[str] = Counter()
-        self._drops: asyncio.Queue[tuple[str, ...]] = asyncio.Queue()
+        self._drops: asyncio.Queue[tuple[str, ...] | str] = asyncio.Queue()
         self._listening = False
         self._listener: asyncio.Task[None] | None = None
 
@@ -303,11 +306,18 @@ class Cache:
             connection.terminate()
 
     async def _begin(self, connection: Connection) -> None:
-        """Start from nothing: what was invalidated while nobody listened is unknown."""
+        """Start from nothing: what was invalidated while this process did not listen is unknown to it.
+
+        What is in Redis stays when another process, which has listened meanwhile, vouches for it: it hears
+        the question after everything that was notified before, and answers once it has dropped that.
+        """
         self._drops = asyncio.Queue()
         self._dropping.clear()
         if self._shared is not None:
-            await self._shared.drop_everything()
+            nonce = secrets.token_hex(8)
+            await connection.execute("SELECT pg_notify('cache', $1)", _QUESTION + nonce)
+            if not await self._shared.vouched(nonce):
+                await self._shared.drop_everything()
         self._listening = True
         # Comes back after everything that was notified before, so from then on we know how far we have heard.
         await connection.execute("SELECT pg_notify('cache', '#' || tip) FROM relay_cursor")
@@ -315,6 +325,10 @@ class Cache:
     def _hear(self, payload: str) -> None:
         if payload.startswith(_MARK):
             self._heard = max(self._heard, int(payload[1:]))
+        elif payload.startswith(_QUESTION):
+            # Not by who has just begun itself, and least of all by who asks.
+            if self._listening:
+                self._drops.put_nowait(payload[1:])
         elif payload == _EVERYTHING:
             self._forget_everything()
             self.forget(_EVERYTHING)
@@ -324,6 +338,9 @@ class Cache:
     async def _drop_in_redis(self) -> None:
         while self._shared is not None:
             keys = await self._drops.get()
+            if isinstance(keys, str):
+                await self._shared.vouch(keys)
+                continue
             if _EVERYTHING in keys:
                 await self._shared.drop_everything()
             else:

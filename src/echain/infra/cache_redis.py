@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -12,6 +13,8 @@ from echain.infra.redis_guard import RedisGuard
 _KEPT_SECONDS: Final = 300
 _LEASE_MILLISECONDS: Final = 10_000
 _SWEEP_BATCH: Final = 1000
+_VOUCHED_SECONDS: Final = 0.3
+_VOUCHED_PAUSE_SECONDS: Final = 0.01
 _PREFIX: Final = "echain:cache:"
 
 _LOOK_UP: Final = """
@@ -66,6 +69,22 @@ class RedisLayer:
     async def drop_everything(self) -> None:
         """Drop all values and leases of every key."""
         self._stale = (await self._guard.ask(self._sweep)) is None
+
+    async def vouch(self, nonce: str) -> None:
+        """Say that everything that was to be dropped by now is; nothing when that is not known."""
+        if not self._stale:
+            name = f"{_PREFIX}vouched:{nonce}"
+            await self._guard.ask(lambda: self._redis.set(name, b"1", ex=_LEASE_MILLISECONDS // 1000))
+
+    async def vouched(self, nonce: str) -> bool:
+        """Return whether another process vouches for what is kept, waiting a moment for its word."""
+        name, loop = f"{_PREFIX}vouched:{nonce}", asyncio.get_running_loop()
+        until = loop.time() + _VOUCHED_SECONDS
+        while loop.time() < until:
+            if await self._guard.ask(lambda: self._redis.get(name)) is not None:
+                return True
+            await asyncio.sleep(_VOUCHED_PAUSE_SECONDS)
+        return False
 
     async def _sweep(self) -> bool:
         batch: list[Any] = []

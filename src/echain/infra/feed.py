@@ -19,8 +19,9 @@ from redis.exceptions import RedisError
 
 from echain.infra import messagestore
 from echain.infra.database import Database, DatabaseUnavailable
-from echain.infra.live import CHANNEL, Batch, decoded, heed_cancellation
+from echain.infra.live import CHANNEL, Batch, decoded
 from echain.infra.messagestore import Relayed
+from echain.infra.redis_guard import heed_cancellation
 from echain.kernel.errors import EchainError, Kind
 
 __all__ = ["Feed", "MessagesGone", "Relayed"]

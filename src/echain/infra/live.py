@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from echain.infra.messagestore import Relayed
+from echain.infra.redis_guard import heed_cancellation
 
 CHANNEL: Final = "echain:live"
 
@@ -102,10 +103,3 @@ class Publisher:
                     if told:
                         _log.info("relay.redis_back")
                     told = False
-
-
-def heed_cancellation() -> None:
-    """End a cancelled task: the client may swallow its cancellation while it closes a broken connection."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError

@@ -33,20 +33,20 @@ class RedisGuard:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 result = await work()
         except (RedisError, OSError, TimeoutError) as error:
-            _heed_cancellation()
+            heed_cancellation()
             self._paused_until = now + _PAUSE_SECONDS
             if not self._told:
                 _log.warning(f"{self._user}.redis_gone", reason=str(error) or type(error).__name__)
             self._told = True
             return None
-        _heed_cancellation()
+        heed_cancellation()
         if self._told:
             _log.info(f"{self._user}.redis_back")
         self._told = False
         return result
 
 
-def _heed_cancellation() -> None:
+def heed_cancellation() -> None:
     """End a cancelled task: the client may swallow its cancellation while it closes a broken connection."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():

@@ -19,9 +19,10 @@ from redis.asyncio import Redis
 
 from echain.infra import messagestore, outbox
 from echain.infra.database import Connection, Database, DatabaseUnavailable, Tx
-from echain.infra.live import Publisher, heed_cancellation
+from echain.infra.live import Publisher
 from echain.infra.messagestore import Relayed
 from echain.infra.metrics import Metrics
+from echain.infra.redis_guard import heed_cancellation
 from echain.kernel.time import Clock, utc_now
 
 __all__ = ["KEPT", "Handler", "Relay", "Relayed"]
