@@ -19,7 +19,7 @@ from tests.infra.jobworker import FATAL, STALE_SECONDS, WORK, Work
 
 from echain.infra.database import Database, DatabaseUnavailable
 from echain.infra.embedded.postgres import Postgres
-from echain.infra.jobs import Queue, Run, Workers, enqueue, ledger
+from echain.infra.jobs import AlreadyDone, GiveUp, Queue, Retry, Run, Workers, enqueue, ledger
 from echain.infra.jobs.run import Handler
 from echain.infra.metrics import Metrics
 
@@ -233,15 +233,19 @@ async def test_a_long_job_is_not_taken_twice(database: Database, database_url: s
 
     async def long(run: Run[Work]) -> None:
         runs.append(run.payload.number)
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(1.5 if run.payload.number else 0)
 
     async with (
         working(database, database_url, long, stale_seconds=0.4),
         working(database, database_url, long, stale_seconds=0.4),
     ):
         await add(database, Work(1), Work(2), Work(3))
+        while await database.fetchval("SELECT count(*) FROM jobs.queue WHERE status = 'picked'") or not runs:
+            # Both look for jobs again and again.
+            await add(database, Work(0))
+            await asyncio.sleep(0.05)
         await until(lambda: emptied(database))
-    assert sorted(runs) == [1, 2, 3]
+    assert sorted(number for number in runs if number) == [1, 2, 3]
 
 
 async def test_who_hears_that_its_job_was_given_away_stops_it(database: Database, database_url: str) -> None:
@@ -263,6 +267,40 @@ async def test_who_hears_that_its_job_was_given_away_stops_it(database: Database
         async with asyncio.timeout(5):
             await stopped.wait()
     assert (await ledger.story(database, job)).state == "running"
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), GiveUp("no use"), Retry("later"), None])
+async def test_how_a_run_ended_is_not_written_over_that_of_whoever_has_the_job_now(
+    database: Database, database_url: str, error: Exception | None
+) -> None:
+    """A worker that was frozen wakes, and its run ends before it hears that the job is another's."""
+    began, go, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def slow(run: Run[Work]) -> None:
+        if run.payload.number == 2:
+            return
+        began.set()
+        await go.wait()
+        ended.set()
+        if error is not None:
+            raise error
+        raise AlreadyDone
+
+    async with working(database, database_url, slow, stale_seconds=60):
+        (job,) = await add(database, Work(1))
+        await began.wait()
+        await database.execute("UPDATE jobs.queue SET queue_manager_id = gen_random_uuid()")
+        go.set()
+        await ended.wait()
+        # What is settled after it, is settled after it.
+        (second,) = await add(database, Work(2))
+        await until(lambda: is_done(database, second))
+        story = await ledger.story(database, job)
+    assert (story.state, len(story.steps)) == ("running", 2)
+
+
+async def is_done(database: Database, job: int) -> bool:
+    return (await ledger.story(database, job)).state == "done"
 
 
 async def test_jobs_outlive_a_restart_of_the_database(own_postgres: Postgres) -> None:

@@ -43,9 +43,6 @@ GRACE_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 5.0
 """All queues are looked at so often, should a notification ever be missed."""
 
-_BUSY_POLL_SECONDS: Final = 0.25
-"""The same while some queue is never empty, for the jobs of others whose time comes."""
-
 _AWAY_SECONDS: Final = 0.5
 _SETTLE_SECONDS: Final = 1.0
 
@@ -165,7 +162,6 @@ class Workers:
                 self._due.update(self._free)
                 look_at = now + _POLL_SECONDS
             if await self._take_due(line):
-                look_at = min(look_at, time.monotonic() + _BUSY_POLL_SECONDS)
                 continue
             eta = await line.fetchval(NEXT_ETA, list(self._free))
             now = time.monotonic()
