@@ -246,7 +246,11 @@ def when(town: Town, **changes: Any) -> dict[str, str]:
 async def founded(
     url: str, *, works: bool = True, seconds: float = 5, trusts: ssl.SSLContext | None = None
 ) -> AsyncGenerator[Town]:
-    """Found a town on a fresh database; ``works`` False lets nothing run."""
+    """Found a town on a fresh database, with a shop whose chain nobody asks.
+
+    ``works`` False lets nothing run; ``seconds`` is the patience with the mail server; ``trusts`` are the
+    certificates of push services.
+    """
     async with AsyncExitStack() as stack:
         database = await Database.connect(url, size=20, name="town")
         stack.push_async_callback(database.close)
@@ -255,6 +259,15 @@ async def founded(
         cache = await stack.enter_async_context(Cache(url, None))
         shop = Shop(database, cache, rpc, Clock(), None)
         stack.push_async_callback(shop.fees.close)
+        yield await stack.enter_async_context(around(shop, url, works=works, seconds=seconds, trusts=trusts))
+
+
+@asynccontextmanager
+async def around(
+    shop: Shop, url: str, *, works: bool = True, seconds: float = 5, trusts: ssl.SSLContext | None = None
+) -> AsyncGenerator[Town]:
+    """Found a town around a shop."""
+    async with AsyncExitStack() as stack:
         office = await stack.enter_async_context(post_office())
         mailer = Mailer(MailServer.of(f"smtp://127.0.0.1:{office.port}"), seconds=seconds)
         stack.push_async_callback(mailer.close)
@@ -264,17 +277,17 @@ async def founded(
         composer = Composer(TEMPLATES, KEYS, BRAND, {CHAIN_ID: Coin("ETH")})
         pusher = Pusher(VAPID, outbound, contact="mailto:tickets@harbour.example")
         tools = jobs.Tools(composer, mailer, pusher, Metrics(), shop.clock)
-        surface = rest.Surface(database, composer, True, public_key(VAPID), Rules(private=True))
+        surface = rest.Surface(shop.database, composer, True, public_key(VAPID), Rules(private=True))
         app = application(
             [*rest.endpoints(surface), *pages.endpoints(surface)],
             authenticate=shop.authenticator,
             clock=shop.clock,
-            idempotency=StoredIdempotency(database),
+            idempotency=StoredIdempotency(shop.database),
             title="echain",
             version="1",
         )
         listener = Listener(TEMPLATES, tools.reach, shop.clock)
-        town = Town(url, database, shop, office, tools, listener, app)
+        town = Town(url, shop.database, shop, office, tools, listener, app)
         if works:
             await stack.enter_async_context(town.relaying())
             await stack.enter_async_context(town.working())
