@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from tests.infra import receivers
@@ -536,6 +536,66 @@ async def test_a_replay_posts_the_same_deliveries_again_in_order(
     await replay([3, 4, 5], sinceId=log[2]["id"])
     await replay([4, 5], since=log[3]["createdAt"])
     await replay([], since="2027-01-01T00:00:00Z")
+
+
+async def test_a_delivery_that_no_one_can_read_may_be_skipped_and_replayed_later(
+    office: Office, ada: Person
+) -> None:
+    async def picky(request: Request, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        status = 400 if json.loads(request.body)["data"]["n"] == 1 else 200
+        writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n".encode())
+
+    async with receiving(picky) as receiver:
+        made = await ada.subscribe(receiver.url)
+        await office.tell([office.message(ada.channel) for _ in range(3)])
+        await office.deliver(made)
+        assert heard(receiver) == [1]
+        poison = (await ada.log(made))[-1]
+        path = f"{ROOT}/{made['id']}/deliveries/{poison['id']}"
+        for _ in range(2):
+            answer = await ada.client("POST", f"{path}/skip")
+            assert (answer.status, answer.data["state"]) == (200, "skipped")
+        await office.deliver(made)
+        assert heard(receiver) == [1, 2, 3]
+        assert [one["state"] for one in await ada.log(made)] == ["delivered", "delivered", "skipped"]
+        assert [one["id"] for one in await ada.log(made, "?state=skipped")] == [poison["id"]]
+        receiver.behave = answering(200)
+        replay = f"{ROOT}/{made['id']}/replay"
+        answer = await ada.client("POST", replay, json_body={"sinceId": poison["id"]})
+        assert answer.data == {"count": 2}, "what was skipped is not dragged along"
+        await office.deliver(made)
+        receiver.requests.clear()
+        await ada.client("POST", replay, json_body={"deliveryId": poison["id"]})
+        await office.deliver(made)
+        assert heard(receiver) == [1]
+        assert (await ada.client("POST", f"{path}/skip")).data["state"] == "delivered"
+        assert (await ada.client("POST", f"{ROOT}/{made['id']}/deliveries/{uuid4()}/skip")).status == 404
+
+
+async def test_a_delivery_that_is_skipped_while_it_is_tried_holds_up_nothing(
+    office: Office, ada: Person
+) -> None:
+    go_on = asyncio.Event()
+
+    async def waiting(_: Request, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await go_on.wait()
+        writer.write(b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n")
+
+    async with receiving(waiting) as receiver:
+        made = await ada.subscribe(receiver.url)
+        await office.tell([office.message(ada.channel) for _ in range(2)])
+        trying = asyncio.create_task(office.deliver(made))
+        while not receiver.requests:
+            await asyncio.sleep(0.01)
+        office.clock.pass_by(seconds=1)
+        first = (await ada.log(made))[-1]
+        await ada.client("POST", f"{ROOT}/{made['id']}/deliveries/{first['id']}/skip")
+        go_on.set()
+        await trying
+        receiver.behave = answering(200)
+        await office.deliver(made)
+        assert heard(receiver) == [1, 2]
+        assert [one["state"] for one in await ada.log(made)] == ["delivered", "skipped"]
 
 
 async def test_the_log_is_paged_and_filtered(office: Office, ada: Person, receiver: Receiver) -> None:

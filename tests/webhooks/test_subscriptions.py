@@ -172,6 +172,7 @@ ROUTES = [
     ("GET", "/deliveries", None),
     ("GET", "/deliveries/{delivery}", None),
     ("POST", "/replay", {"deliveryId": "{delivery}"}),
+    ("POST", "/deliveries/{delivery}/skip", None),
 ]
 
 

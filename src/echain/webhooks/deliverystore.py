@@ -14,9 +14,11 @@ from echain.webhooks.types import Attempt, Delivery, DeliveryBody, DeliveryState
 
 _SWEPT: Final = 5_000
 
-_DELIVERY: Final = """
-    position, id, message_id::text, type, channel,
-    CASE WHEN pending THEN 'pending' ELSE 'delivered' END AS state, tries, status,
+_STATE: Final = """
+    CASE WHEN pending THEN 'pending' WHEN delivered_at IS NULL THEN 'skipped' ELSE 'delivered' END
+"""
+_DELIVERY: Final = f"""
+    position, id, message_id::text, type, channel, {_STATE} AS state, tries, status,
     error, duration_ms, excerpt, tried_at, delivered_at, created_at
 """
 
@@ -253,16 +255,16 @@ async def listing(
     rows = await database.fetch(
         f"""
         SELECT {_DELIVERY} FROM webhook_deliveries
-        WHERE subscription_id = $1 AND ($2::bool IS NULL OR pending = $2)
+        WHERE subscription_id = $1 AND ($2::text IS NULL OR {_STATE} = $2)
           AND ($3::bigint IS NULL OR position < $3)
         ORDER BY position DESC LIMIT $4
         """,  # noqa: S608 -- a constant of this file
-        *(subscription_id, None if state is None else state == "pending", below, limit),
+        *(subscription_id, state, below, limit),
     )
     return [(row["position"], Delivery(**_fields(row))) for row in rows]
 
 
-async def one(database: Database, subscription_id: UUID, delivery_id: UUID) -> DeliveryBody | None:
+async def one(database: Database | Tx, subscription_id: UUID, delivery_id: UUID) -> DeliveryBody | None:
     """Return a delivery with what is posted."""
     row = await database.fetchrow(
         f"SELECT {_DELIVERY}, body FROM webhook_deliveries WHERE subscription_id = $1 AND id = $2",  # noqa: S608
@@ -284,6 +286,7 @@ async def place_of(tx: Tx, subscription_id: UUID, delivery_id: UUID) -> int | No
 
 
 _AGAIN: Final = "UPDATE webhook_deliveries SET pending = TRUE, delivered_at = NULL WHERE subscription_id = $1"
+_ARRIVED: Final = "AND NOT pending AND delivered_at IS NOT NULL"
 
 
 async def replay_one(tx: Tx, subscription_id: UUID, position: int) -> int:
@@ -292,13 +295,21 @@ async def replay_one(tx: Tx, subscription_id: UUID, position: int) -> int:
 
 
 async def replay_from(tx: Tx, subscription_id: UUID, position: int) -> int:
-    """The same for a delivery and all after it."""
-    return _count(await tx.execute(f"{_AGAIN} AND NOT pending AND position >= $2", subscription_id, position))
+    """The same for a delivery and all after it, but for those that were skipped."""
+    return _count(await tx.execute(f"{_AGAIN} {_ARRIVED} AND position >= $2", subscription_id, position))
 
 
 async def replay_since(tx: Tx, subscription_id: UUID, moment: datetime) -> int:
     """The same for all made from a moment on."""
-    return _count(await tx.execute(f"{_AGAIN} AND NOT pending AND created_at >= $2", subscription_id, moment))
+    return _count(await tx.execute(f"{_AGAIN} {_ARRIVED} AND created_at >= $2", subscription_id, moment))
+
+
+async def skip(tx: Tx, subscription_id: UUID, delivery_id: UUID) -> None:
+    """Let a delivery wait no more; it may be replayed like one that arrived."""
+    await tx.execute(
+        "UPDATE webhook_deliveries SET pending = FALSE WHERE subscription_id = $1 AND id = $2 AND pending",
+        *(subscription_id, delivery_id),
+    )
 
 
 async def forget(tx: Tx, before: datetime) -> int:

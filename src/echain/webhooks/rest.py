@@ -306,6 +306,22 @@ def _delivering(database: Database) -> list[Endpoint]:
     async def replay(call: Call[SubscriptionPath, Nothing, Replay]) -> Replayed:
         async with database.transaction() as tx:
             await call.once(tx)
-            return Replayed(await service.replay(tx, call.path.id, _owner(call.user), call.body))
+            return Replayed(
+                await service.replay(tx, call.path.id, _owner(call.user), call.body, now=call.now)
+            )
 
-    return [ping, replay]
+    @post(
+        f"{_ROOT}/{{id}}/deliveries/{{delivery}}/skip",
+        summary="Let a delivery that your receiver cannot take hold up the others no longer",
+        tag=TAG,
+        answer=DeliveryBody,
+        path_params=DeliveryPath,
+        auth=Auth.USER,
+        errors=(SubscriptionNotFound, DeliveryNotFound),
+        description="Doing it again, or to one that arrived, changes nothing.",
+    )
+    async def skip(call: Call[DeliveryPath, Nothing, Nothing]) -> DeliveryBody:
+        async with database.transaction() as tx:
+            return await service.skip(tx, call.path.id, call.path.delivery, _owner(call.user), now=call.now)
+
+    return [ping, replay, skip]

@@ -187,7 +187,27 @@ async def delivery(
     return found
 
 
-async def replay(tx: Tx, subscription_id: UUID, owner: Address, wanted: Replay) -> int:
+async def skip(
+    tx: Tx, subscription_id: UUID, delivery_id: UUID, owner: Address, *, now: datetime
+) -> DeliveryBody:
+    """Let a delivery that the receiver cannot take hold those behind it no longer; return it.
+
+    One that arrived stays as it is.
+
+    Raises:
+        SubscriptionNotFound, DeliveryNotFound: none of this owner's.
+    """
+    await _lock(tx, subscription_id, owner)
+    await deliverystore.skip(tx, subscription_id, delivery_id)
+    found = await deliverystore.one(tx, subscription_id, delivery_id)
+    if found is None:
+        raise DeliveryNotFound
+    await store.try_now(tx, subscription_id, now)
+    await wake(tx, [subscription_id])
+    return found
+
+
+async def replay(tx: Tx, subscription_id: UUID, owner: Address, wanted: Replay, *, now: datetime) -> int:
     """Let deliveries wait again, under the same ids and in their old order; return how many.
 
     Raises:
@@ -207,7 +227,7 @@ async def replay(tx: Tx, subscription_id: UUID, owner: Address, wanted: Replay) 
             raise DeliveryNotFound
         again = deliverystore.replay_one if wanted.delivery_id else deliverystore.replay_from
         count = await again(tx, subscription_id, position)
-    await store.try_now(tx, subscription_id)
+    await store.try_now(tx, subscription_id, now)
     await wake(tx, [subscription_id])
     return count
 

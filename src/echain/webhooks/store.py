@@ -163,9 +163,15 @@ async def update(
     )
 
 
-async def try_now(tx: Tx, subscription_id: UUID) -> None:
-    """Let a locked subscription's next try be now; how long it fails already is not forgotten."""
-    await tx.execute("UPDATE webhook_subscriptions SET next_try_at = NULL WHERE id = $1", subscription_id)
+async def try_now(tx: Tx, subscription_id: UUID, now: datetime) -> None:
+    """Let a locked subscription's next try be now, whatever comes of one under way.
+
+    How long it fails already is not forgotten.
+    """
+    await tx.execute(
+        "UPDATE webhook_subscriptions SET next_try_at = NULL, updated_at = $2 WHERE id = $1",
+        *(subscription_id, now),
+    )
 
 
 async def delete(tx: Tx, subscription_id: UUID) -> None:

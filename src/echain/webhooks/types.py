@@ -226,7 +226,7 @@ class Removed(msgspec.Struct, frozen=True):
     id: UUID
 
 
-DeliveryState = Literal["pending", "delivered"]
+DeliveryState = Literal["pending", "delivered", "skipped"]
 
 
 class Delivery(msgspec.Struct, frozen=True, rename="camel"):
