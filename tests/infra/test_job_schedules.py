@@ -51,6 +51,24 @@ async def test_of_many_workers_one_enqueues_a_tick(database: Database) -> None:
         assert await database.fetchval("SELECT count(*) FROM jobs.queue") == ticks
 
 
+async def test_a_tick_is_one_even_when_its_job_is_taken_at_once(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then its key is free again before the others ask, and only the schedule's own row holds them off."""
+    asked = 0
+
+    async def ask(*_: object, **__: object) -> None:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.05)
+
+    known = await begun(database, Schedule(KIND, Tick(), every_seconds=3600))
+    monkeypatch.setattr("echain.infra.jobs.schedules.enqueue", ask)
+    await database.execute("UPDATE jobs.schedules SET next_at = now() - interval '1 s'")
+    await asyncio.gather(*(tick(database, known) for _ in range(8)))
+    assert asked == 1
+
+
 async def test_ticks_that_were_missed_are_one_and_the_rhythm_stays(database: Database) -> None:
     known = await begun(database, Schedule(KIND, Tick(), every_seconds=600))
     missed = await database.fetchval(
