@@ -33,6 +33,9 @@ async def test_a_purchase_is_told_at_once_and_mailed_when_it_is_final(town: Town
     assert "0.02 ETH" in letter.part("text/plain")
     assert (await town.inbox(ada))[0]["settled"]
     assert await town.deliveries() == [("purchase", "email", "sent")]
+    page = town.tools.metrics.render().decode()
+    assert 'echain_notifications_total{channel="email",kind="purchase",outcome="sent"} 1.0' in page
+    assert 'echain_notification_delay_seconds_count{channel="email"} 1.0' in page
 
 
 async def test_what_a_reorg_takes_before_finality_is_never_mailed(town: Town) -> None:
