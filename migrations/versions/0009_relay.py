@@ -23,7 +23,7 @@ STATEMENTS: tuple[str, ...] = (
     ALTER TABLE outbox RENAME COLUMN channel TO channels
     """,
     """
-    ALTER TABLE outbox DROP COLUMN transaction, ALTER COLUMN data TYPE TEXT
+    ALTER TABLE outbox DROP COLUMN transaction, ALTER COLUMN data TYPE TEXT, ADD CHECK (channels <> '')
     """,
     """
     ALTER TABLE outbox SET (

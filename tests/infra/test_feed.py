@@ -227,6 +227,18 @@ async def test_a_feed_that_was_away_for_too_long_says_so(database: Database, cli
         await until(lambda: len(listener.heard) == 2)
 
 
+async def test_what_is_kept_beyond_its_time_is_no_reason_to_skip_the_rest(database: Database) -> None:
+    """A message that had not settled is still there when its neighbours are swept."""
+    async with relaying(database, None):
+        await say(database, said(1), said(2, block=5), said(3), said(4))
+        await relayed(database)
+    await database.execute("UPDATE messages SET created_at = now() - interval '2 days' WHERE sequence < 4")
+    async with database.transaction() as tx:
+        await messagestore.sweep(tx, before=utc_now() - timedelta(days=1), limit=100)
+    with pytest.raises(MessagesGone):
+        await anext(Feed(database, None).batches(1))
+
+
 async def test_a_database_whose_numbers_began_anew_is_noticed(
     database: Database, client: RedisClient
 ) -> None:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
 
+import asyncpg
 import msgspec
 import pytest
 from tests.conftest import psql
@@ -202,6 +203,43 @@ async def test_a_database_that_restarts_is_waited_for(own_postgres: Postgres) ->
         await until(lambda: had == [1, 2])
         await again.close()
     await database.close()
+
+
+async def test_sweeping_and_moving_do_not_disturb_each_other(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("echain.infra.relay._SWEEP_SECONDS", 0.001)
+    monkeypatch.setattr("echain.infra.relay.KEPT", timedelta(seconds=0.05))
+    async with relaying(database, None):
+        for n in range(300):
+            await say(database, said(n), said(n))
+        await relayed(database)
+        await until(lambda: swept_up_to(database, 601))
+    assert await tip(database) == 600
+    assert await all_messages(database) == []
+
+
+async def swept_up_to(database: Database, expected: int) -> bool:
+    return await database.fetchval("SELECT oldest FROM relay_cursor") == expected
+
+
+async def test_a_fact_for_nobody_is_refused(database: Database) -> None:
+    with pytest.raises(asyncpg.CheckViolationError):
+        await say(database, Message((), "test", {}))
+
+
+async def test_what_one_batch_meets_does_not_end_the_relay(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with relaying(database, None):
+        await say(database, said(1))
+        await relayed(database)
+        await database.execute("ALTER TABLE messages RENAME TO elsewhere")
+        await say(database, said(2))
+        await asyncio.sleep(0.3)
+        await database.execute("ALTER TABLE elsewhere RENAME TO messages")
+        await relayed(database)
+    assert [number(message) for message in await all_messages(database)] == [1, 2]
 
 
 # --- handlers ---

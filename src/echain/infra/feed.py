@@ -120,15 +120,16 @@ class Feed:
         while True:
             try:
                 async with self._database.connection() as connection:
-                    tip = await messagestore.tip(connection)
+                    oldest, tip = await messagestore.bounds(connection)
                     messages = await messagestore.since(connection, self._last, _FILLED)
             except DatabaseUnavailable:
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
-            # What the tip counted is there, or was swept: it moves in the transaction that adds messages.
-            swept = tip > self._last and (not messages or messages[0].sequence != self._last + 1)
-            if tip < self._last or swept:
-                raise MessagesGone(last=self._last, tip=tip)
+            if tip < self._last or oldest > self._last + 1:
+                raise MessagesGone(last=self._last, oldest=oldest, tip=tip)
+            if messages and messages[0].sequence != self._last + 1:
+                # Swept in this very moment.
+                continue
             if messages:
                 yield self._given(messages)
             if self._last >= max(tip, upto or 0):

@@ -129,6 +129,13 @@ async def oldest(connection: Connection) -> int:
     return await connection.fetchval("SELECT oldest FROM relay_cursor") or 1
 
 
+async def bounds(connection: Connection) -> tuple[int, int]:
+    """Return the numbers of the oldest message that is kept and of the newest."""
+    row = await connection.fetchrow("SELECT oldest, tip FROM relay_cursor")
+    assert row is not None, "the migration has put it there"
+    return row["oldest"], row["tip"]
+
+
 async def since(connection: Connection, after: int, limit: int) -> list[Relayed]:
     """Return the next messages after a number, on all channels."""
     return relayed(await connection.fetch(_SINCE, after, limit))
@@ -234,9 +241,8 @@ _SWEEP: Final = """
           AND messages.sequence NOT IN (SELECT sequence FROM unsettled)
           AND messages.sequence NOT IN (SELECT sequence FROM settled_later)
     )
-    UPDATE relay_cursor SET oldest = stop.sequence
-    FROM stop, (SELECT oldest AS was FROM relay_cursor) AS cursor WHERE stop.sequence > was
-    RETURNING stop.sequence - was
+    SELECT stop.sequence AS oldest, stop.sequence - relay_cursor.oldest AS swept
+    FROM stop CROSS JOIN relay_cursor
 """
 
 
@@ -246,7 +252,12 @@ async def sweep(tx: Tx, *, before: datetime, limit: int) -> int:
     What a handler has not had yet is kept for six days more, and what waits to settle for as long as it does.
     """
     await tx.execute(_SWEEP_LATE)
-    return await tx.fetchval(_SWEEP, before, limit) or 0
+    row = await tx.fetchrow(_SWEEP, before, limit)
+    if row is None or not row["swept"]:
+        return 0
+    # Last, because moving waits for this row.
+    await tx.execute("UPDATE relay_cursor SET oldest = $1", row["oldest"])
+    return row["swept"]
 
 
 async def emptied(connection: Connection, above: int) -> int:

@@ -111,22 +111,21 @@ class Relay:
 
     async def run(self) -> None:
         """Relay until cancelled; whatever fails is tried again."""
-        pause = _SHORTEST_PAUSE_SECONDS
         while True:
             try:
                 async with self._leadership() as connection:
                     _log.info("relay.leading")
-                    pause = _SHORTEST_PAUSE_SECONDS
                     self._meters.leading.set(1)
                     await self._lead(connection)
             except DatabaseUnavailable as error:
                 _log.warning("relay.stopped_for_a_moment", reason=error.message)
             except TimeoutError:
                 _log.warning("relay.stopped_for_a_moment", reason="the database hangs")
+            except Exception:  # noqa: BLE001 - nothing that one batch meets may end the relay for good
+                _log.exception("relay.failed")
             finally:
                 self._meters.leading.set(0)
-            await asyncio.sleep(pause)
-            pause = min(_LONGEST_PAUSE_SECONDS, pause * 2)
+            await asyncio.sleep(_STANDBY_SECONDS)
 
     @asynccontextmanager
     async def _leadership(self) -> AsyncGenerator[Connection]:
