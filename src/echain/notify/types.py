@@ -30,7 +30,6 @@ class NoticeKind(StrEnum):
 
 Language = Literal["en", "de"]
 Rhythm = Literal["off", "daily", "weekly"]
-ChannelName = Literal["inApp", "email", "push"]
 
 
 class Notice(msgspec.Struct, frozen=True):
