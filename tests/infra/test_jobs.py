@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from echain.infra.database import Database
-from echain.infra.jobs import GiveUp, JobKind, Queue, Retry, Run, Workers, enqueue, ledger
+from echain.infra.jobs import GiveUp, JobKind, Queue, QueueMetrics, Retry, Run, Workers, enqueue, ledger
 from echain.infra.metrics import Metrics
 from echain.kernel.time import utc_now
 
@@ -566,6 +566,7 @@ async def test_metrics_tell_what_ran_and_what_lies_there(database: Database, dat
         await add(database, QUICK, 0, 1)
         await add(database, OTHER, 1)
         await until(lambda: is_empty_but(database, 2))
+        QueueMetrics(metrics, database)
         await metrics.refresh()
         page = metrics.render().decode()
     for line in (

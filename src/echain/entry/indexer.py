@@ -24,6 +24,7 @@ from echain.entry.relaying import relay_of
 from echain.entry.stopping import until_stopped
 from echain.events.onchain import EventProjector
 from echain.infra.config import ChainConfig, Config
+from echain.infra.jobs import QueueMetrics
 from echain.kernel.time import utc_now
 from echain.tickets.onchain import TicketProjector
 
@@ -61,6 +62,7 @@ async def follow(config: Config) -> None:
         parts = await services(config, stack, name="echain indexer")
         await expose(config, parts, stack)
         measure_chains(parts.metrics, parts.database)
+        QueueMetrics(parts.metrics, parts.database)
         book = AddressBook(config, parts.database)
         await until_stopped(
             book.keep_reading(),

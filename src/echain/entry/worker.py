@@ -23,7 +23,7 @@ from echain.entry.stopping import until_stopped
 from echain.entry.warming import warm_transactions
 from echain.entry.webhooks import RECEIVERS_AT_ONCE
 from echain.infra.config import Config
-from echain.infra.jobs import Queue, Workers
+from echain.infra.jobs import Queue, QueueMetrics, Workers
 from echain.infra.jobs.workers import PLACES
 from echain.kernel.money import Wei
 from echain.kernel.time import utc_now
@@ -41,6 +41,7 @@ async def work(config: Config) -> None:
     async with AsyncExitStack() as stack:
         parts = await services(config, stack, name="echain worker")
         await expose(config, parts, stack)
+        QueueMetrics(parts.metrics, parts.database)
         book = AddressBook(config, parts.database)
         senders = [_send(config, parts, book, key, chain_id) for chain_id in parts.rpcs]
         check_ins = CheckInSweep(parts.database, utc_now, relays(config, key))

@@ -5,6 +5,7 @@
 
 from echain.infra.jobs.enqueue import enqueue
 from echain.infra.jobs.kinds import AlreadyDone, GiveUp, JobKind, Queue, Retry
+from echain.infra.jobs.measures import QueueMetrics
 from echain.infra.jobs.run import Handler, Handlers, Run
 from echain.infra.jobs.schedules import Schedule
 from echain.infra.jobs.workers import Workers
@@ -16,6 +17,7 @@ __all__ = [
     "Handlers",
     "JobKind",
     "Queue",
+    "QueueMetrics",
     "Retry",
     "Run",
     "Schedule",

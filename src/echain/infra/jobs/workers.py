@@ -92,7 +92,7 @@ class Workers:
         self._stale_seconds = stale_seconds
         self._silence = timedelta(seconds=stale_seconds)
         self._grace_seconds = grace_seconds
-        self._metrics = JobMetrics(metrics, database)
+        self._metrics = JobMetrics(metrics)
         self._owner = uuid4()
         self._held: dict[int, _Held] = {}
         self._free = dict(places)
