@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
+import functools
 import random
+import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -23,6 +24,7 @@ LIES = (
         "drop a log",
         "invent a log",
         "alter a log",
+        "alter an amount in a log",
         "wrong chain",
         "rewind",
         "forge a header",
@@ -31,7 +33,14 @@ LIES = (
 )
 """Faults in answers that look right."""
 
-FLOOD_BYTES = 65 * 1024 * 1024
+FLOOD_MB = 400
+
+
+@functools.cache
+def bomb() -> bytes:
+    """Return some kilobytes that unpack to `FLOOD_MB`."""
+    packing = zlib.compressobj(1, wbits=31)
+    return b"".join([*(packing.compress(b" " * (1 << 20)) for _ in range(FLOOD_MB)), packing.flush()])
 
 
 class FaultProxy:
@@ -131,9 +140,8 @@ class FaultProxy:
             case "flood":
                 return await self._flood(request)
             case "bomb":
-                small = gzip.compress(b"[" + b" " * FLOOD_BYTES)
                 return web.Response(
-                    body=small, content_type="application/json", headers={"Content-Encoding": "gzip"}
+                    body=bomb(), content_type="application/json", headers={"Content-Encoding": "gzip"}
                 )
         return None
 
@@ -141,7 +149,7 @@ class FaultProxy:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
         with suppress(ConnectionError):
-            for _ in range(FLOOD_BYTES >> 20):
+            for _ in range(FLOOD_MB):
                 await response.write(b" " * (1 << 20))
         return response
 
@@ -200,14 +208,11 @@ class FaultProxy:
             case "corrupt hex":
                 return [*logs[:place], log | {"data": "0xzz" + log["data"][4:]}, *logs[place + 1 :]]
             case "alter a log":
-                # Another value in the data, or another owner in a topic.
-                data = log["data"]
-                altered = (
-                    {"data": data[:-1] + ("0" if data[-1] != "0" else "1")}
-                    if len(data) > 2
-                    else {"topics": [*log["topics"][:-1], "0x" + self._rng.randbytes(32).hex()]}
-                )
-                return [*logs[:place], log | altered, *logs[place + 1 :]]
+                owner = [*log["topics"][:-1], "0x" + self._rng.randbytes(32).hex()]
+                return [*logs[:place], log | {"topics": owner}, *logs[place + 1 :]]
+            case "alter an amount in a log":
+                # What no filter covers.
+                return [one | {"data": _altered(one["data"])} for one in logs]
             case _:
                 return logs
 
@@ -268,3 +273,7 @@ class FaultProxy:
         with suppress(ConnectionError):
             await downstream.close()
         return downstream
+
+
+def _altered(data: str) -> str:
+    return data[:-1] + ("0" if data[-1] != "0" else "1") if len(data) > len("0x") else data

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 from tests.chain.ingest.devnet import Devnet
-from tests.chain.ingest.faultproxy import LIES, SILENT, FaultProxy
+from tests.chain.ingest.faultproxy import LIES, SILENT, FaultProxy, bomb
 from tests.chain.ingest.projections import projectors
 
 from echain.chain.follow import FollowedChain, Follower
@@ -21,6 +21,7 @@ from echain.infra.database import Database
 from echain.infra.embedded.anvil import Anvil
 
 FINALITY = 12
+FORKING_BLOCKS = 400
 KNOWN_ALONE = tuple(lie for lie in LIES if not lie.endswith(("a log", "logs")))
 """Lies that one endpoint is convicted of by its own words; logs with the same filter are not among them."""
 
@@ -66,7 +67,12 @@ async def settled(devnet: Devnet, database: Database, *, within: float = 40) -> 
 
 async def trade(devnet: Devnet, rng: random.Random, seconds: float, *, reorgs: bool) -> None:
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    # Anvil 1.7 forgets the states of older blocks, and breaks its chain when it forks once it has many.
+    most = FORKING_BLOCKS if reorgs else 1_000_000
+    while (
+        time.monotonic() < end
+        and int(await asyncio.to_thread(devnet.anvil.rpc, "eth_blockNumber"), 16) < most
+    ):
         choice = rng.random()
         if choice < 0.8:
             await asyncio.to_thread(devnet.buy, rng.randrange(1, 6), rng.randint(1, 3))
@@ -143,7 +149,7 @@ async def test_sales_through_faulty_endpoints_are_what_the_contracts_say(
 
 @pytest.mark.soak
 @pytest.mark.timeout(3_600)
-@pytest.mark.parametrize("seed", range(100, 112))
+@pytest.mark.parametrize("seed", range(100, 124))
 async def test_a_long_storm_changes_nothing(devnet: Devnet, database: Database, seed: int) -> None:
     rng = random.Random(seed)
     await storm(
@@ -191,16 +197,15 @@ async def test_a_lone_liar_is_waited_for_rather_than_believed(
 
 async def test_who_alters_contents_is_convicted_by_the_receipts(devnet: Devnet, database: Database) -> None:
     """No third node is needed: the block's hash proves its receipts, and they prove the logs."""
-    async with FaultProxy(devnet.anvil.url, seed=7, faults=["alter a log"], rate=1.0).serving() as liar:
+    async with FaultProxy(
+        devnet.anvil.url, seed=7, faults=["alter an amount in a log"], rate=1.0
+    ).serving() as liar:
         rpc = client([liar.url, devnet.anvil.url], devnet)
         async with following(rpc, devnet, database, devnet.followed(confirmations=3, ws_urls=())):
             devnet.buy(1, 2)
             await settled(devnet, database, within=15)
             said = {one.status: one.reason for one in rpc.health()}
-        assert liar.done["alter a log"]
-    assert "receipts prove other logs" in str(said.get("quarantined")) or "header" in str(
-        said.get("quarantined")
-    )
+    assert "receipts prove other logs" in str(said.get("quarantined"))
 
 
 async def test_endpoints_that_die_and_come_back_under_load_lose_nothing(
@@ -262,6 +267,7 @@ async def test_a_hanging_endpoint_delays_sales_once_and_little(devnet: Devnet, d
 @pytest.mark.parametrize("fault", ["flood", "bomb"])
 async def test_a_flood_is_cut_off_and_costs_bounded_memory(devnet: Devnet, fault: str) -> None:
     async with FaultProxy(devnet.anvil.url, seed=10, faults=[fault], rate=1.0).serving() as flooding:
+        bomb()
         alone = client([flooding.url], devnet, timeout=20.0)
         tracemalloc.start()
         try:
