@@ -9,12 +9,15 @@ from contextlib import suppress
 from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
 from tests.accounts.people import SAFARI, Browser, Clock, Process, Wallet
+from tests.kernel.conformity import conforms
 
 from echain.accounts import store
 from echain.infra.database import Database
 from echain.infra.embedded.postgres import Postgres
+from echain.kernel.messages import Message
 
 Rows = Callable[[], Awaitable[dict[str, int]]]
 
@@ -97,8 +100,11 @@ async def test_a_refresh_token_that_was_used_ends_the_whole_session(
         assert (await browser.get("/me")).code == "auth.token_invalid"
     assert (await browser.refresh(fresh["refreshToken"])).code == "auth.refresh_unknown"
     assert (await thief.refresh(stolen)).code == "auth.refresh_unknown"
-    told = await database.fetch("SELECT channels, type, data::json ->> 'kind' FROM outbox")
-    assert [tuple(row) for row in told] == [(f"user:{wallet.address}", "notification", "security")]
+    told = await database.fetch("SELECT channels, type, data FROM outbox")
+    (message,) = [Message((row["channels"],), row["type"], msgspec.json.decode(row["data"])) for row in told]
+    conforms(message)
+    assert (message.channels, message.type) == ((f"user:{wallet.address}",), "notification")
+    assert message.data["kind"] == "security"
 
 
 async def test_the_owner_who_comes_second_is_refused_and_the_thief_loses_what_he_got(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 from tests.admission.house import House
+from tests.kernel.conformity import conforms
 
 from echain.infra.database import Database
-from echain.kernel.messages import Message, conforms
+from echain.kernel.messages import Message
 
 
 async def told(database: Database) -> list[Message]:

@@ -7,8 +7,11 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 from tests.events.shop import Shop
+from tests.kernel.conformity import conforms
 
+from echain.kernel.messages import Message
 from echain.kernel.time import rfc3339
 
 EVENTS = "/api/v1/events"
@@ -343,8 +346,11 @@ async def test_registering_counts_once_however_often_and_in_parallel_it_is_said(
     assert {answer.data["registeredAt"] for answer in answers} == {"2026-01-02T03:04:05Z"}
     counts = await shop.counts()
     assert (counts["event_registrations"], counts["outbox"]) == (1, 1)
-    told = await shop.database.fetch("SELECT channels, type FROM outbox")
-    assert [tuple(row) for row in told] == [(f"event:{event.id} user:{guest.text}", "registered")]
+    (row,) = await shop.database.fetch("SELECT channels, type, data FROM outbox")
+    message = Message(tuple(row["channels"].split(" ")), row["type"], msgspec.json.decode(row["data"]))
+    data = {"eventId": str(event.id), "attendee": guest.text}
+    assert message == Message((f"event:{event.id}", f"user:{guest.text}"), "registered", data)
+    conforms(message)
 
 
 async def test_nobody_registers_for_what_is_cancelled_or_over(shop: Shop) -> None:

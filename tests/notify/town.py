@@ -17,6 +17,7 @@ from tests.edge.http_client import Answered, Client
 from tests.events.shop import CHAIN_ID, PUBLIC_URL, OnChain, Person, Shop
 from tests.infra.postoffice import Letter, PostOffice, post_office
 from tests.infra.relaying import running
+from tests.kernel.conformity import conforms
 
 from echain.chain.rpc import Rpc
 from echain.edge.http import StoredIdempotency, application
@@ -31,7 +32,7 @@ from echain.infra.outbound import Outbound, Rules
 from echain.infra.outbox import publish, revert
 from echain.infra.relay import Relay
 from echain.infra.secret import Secret
-from echain.kernel.messages import Message, conforms
+from echain.kernel.messages import Message
 from echain.kernel.time import rfc3339
 from echain.notify import jobs, pages, rest
 from echain.notify.composing import Composer

@@ -12,6 +12,7 @@ import pytest
 from tests.chain.ingest.blocktree import GENESIS_TIME, ROOTS, Grown, grow, grow_many
 from tests.chain.ingest.forknode import ForkNode
 from tests.chain.ingest.projections import Followed, projectors
+from tests.kernel.conformity import conforms
 
 from echain.chain.ingest import (
     Forked,
@@ -26,7 +27,7 @@ from echain.chain.types import Contract, Segment
 from echain.infra.database import Database
 from echain.infra.messagestore import move
 from echain.kernel.evm import Address
-from echain.kernel.messages import TYPES, Message, conforms
+from echain.kernel.messages import TYPES, Message
 from echain.kernel.time import from_unix
 
 THEN = from_unix(GENESIS_TIME) + timedelta(hours=1)
