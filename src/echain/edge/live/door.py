@@ -181,6 +181,8 @@ class Door(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the same
         self._state = _State.CLOSED
+        # The parser holds methods of ours: without it, what has ended is freed at once.
+        self._parser = None
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.gone()
