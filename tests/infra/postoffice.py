@@ -57,10 +57,20 @@ class PostOffice:
     answers: list[str] = field(default_factory=list)
     mailboxes: dict[str, str] = field(default_factory=dict)
     connections: int = 0
+    senders: dict[str, str] = field(default_factory=dict)
     silent: asyncio.Event | None = None
     accept: Callable[[str, str], bool] = lambda _user, _password: True
     hang_up: Callable[[], None] = lambda: None
     before_answer: Callable[[], Any] | None = None
+
+    async def handle_MAIL(  # noqa: N802 -- aiosmtpd's name
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        answer = self.senders.get(address, "250 OK")
+        if answer.startswith("250"):
+            envelope.mail_from = address
+            envelope.mail_options.extend(options)
+        return answer
 
     async def handle_RCPT(  # noqa: N802 -- aiosmtpd's name
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]

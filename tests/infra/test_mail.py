@@ -126,6 +126,16 @@ async def test_what_the_server_says_of_the_mailbox(answer: str, error: type[Exce
     assert office.letters == []
 
 
+async def test_a_sender_that_may_not_send_yet_is_ours_to_mend() -> None:
+    async with post_office() as office, mailer(office) as sender:
+        office.senders["t@x.example"] = "550 5.7.60 not yours"
+        with pytest.raises(MailDeferred, match="sender is refused"):
+            await send(sender)
+        office.senders.clear()
+        await send(sender)
+    assert len(office.letters) == 1
+
+
 async def test_a_server_that_falls_silent_is_left_after_its_time() -> None:
     async with post_office() as office, mailer(office, seconds=0.3) as sender:
         office.silent = asyncio.Event()

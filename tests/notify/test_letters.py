@@ -304,6 +304,10 @@ def test_a_digest_is_due_at_eight_there_after_now_and_within_its_period(
     assert rules.next_digest("off", zone, after=now) is None
 
 
+def test_a_zone_that_is_no_more_holds_up_nobody() -> None:
+    assert rules.next_digest("daily", "Gone/Away", after=NOW) == rules.next_digest("daily", "UTC", after=NOW)
+
+
 def test_a_digest_on_its_very_minute_is_for_the_next_period() -> None:
     monday = datetime(2026, 6, 1, 8, tzinfo=UTC)
     assert monday.date() == date(2026, 6, 1)

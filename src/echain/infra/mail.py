@@ -67,7 +67,8 @@ class Mailer:
         """Hand one message over; when this returns the server has taken responsibility for it.
 
         Raises:
-            MailDeferred: no connection, no login, a 4xx, or no answer: it may or may not have been taken.
+            MailDeferred: no connection, no login, a refused sender, a 4xx, or no answer: in that case it may
+                or may not have been taken.
             RecipientRefused: there is no such mailbox (5xx on RCPT).
             MailRefused: any other 5xx.
             ValueError: an address holds what an envelope cannot; nothing was said to the server.
@@ -166,6 +167,10 @@ async def _said(connection: SMTP, sender: str, recipient: str) -> SMTP:
         if error.code in _NO_SUCH_MAILBOX and not _is_policy(error.message):
             raise RecipientRefused(f"the mailbox is refused ({_status(error)})") from None
         raise _refusal(error) from None
+    except aiosmtplib.SMTPSenderRefused as error:
+        connection.close()
+        # Ours to mend, and no fault of the message: it waits until the sender may send.
+        raise MailDeferred(f"the sender is refused ({_status(error)})") from None
     except aiosmtplib.SMTPResponseException as error:
         connection.close()
         raise _refusal(error) from None

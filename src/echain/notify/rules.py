@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, time, timedelta
 from typing import Final, Literal
-from zoneinfo import ZoneInfo
 
 from echain.kernel.errors import invalid_field
 from echain.notify.types import NoticeKind, Rhythm
+from echain.notify.wording import zone_of
 
 Way = Literal["in_app", "email", "push"]
 WAYS: Final[tuple[Way, ...]] = ("in_app", "email", "push")
@@ -82,11 +82,11 @@ def differing(wanted: Mapping[NoticeKind, Mapping[Way, bool]]) -> dict[str, dict
 def next_digest(rhythm: Rhythm, zone: str | None, *, after: datetime) -> datetime | None:
     """Return when the next digest is due: at eight in the morning there, on Mondays if weekly; None if off.
 
-    In the hour that a clock change skips or repeats, as `zoneinfo` reads it; eight is in neither.
+    A zone that this machine does not know counts as UTC: one row must not hold up everybody's digests.
     """
     if rhythm == "off":
         return None
-    local = after.astimezone(ZoneInfo(zone or "UTC"))
+    local = after.astimezone(zone_of(zone))
     day = local.date()
     if rhythm == "weekly":
         day += timedelta(days=(_MONDAY - day.weekday()) % 7)
