@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import aclosing, contextmanager
@@ -35,6 +36,8 @@ from echain.kernel.time import Clock, utc_now
 
 _SHORTEST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 5.0
+_COLLECT_EVERY: Final = 64
+"""Ranges between two searches for cyclic garbage in a backfill."""
 
 _log = structlog.get_logger(__name__)
 
@@ -231,12 +234,10 @@ class Follower:
         if self._cursor.block_hash is not None and blocks[0].parent_hash != self._cursor.block_hash:
             raise Forked
         kinds = dict(self._kinds)
-        logs = await self._source.each(blocks, kinds)
-        await self._commit(Segment(blocks, logs, self._final(head)), kinds)
+        segment = Segment(blocks, await self._source.each(blocks, kinds), self._final(head))
+        await self._commit(segment, kinds, await self._ranges.prepared(segment, self._kinds))
 
-    async def _commit(
-        self, segment: Segment, kinds: dict[Address, str], prepared: Prepared | None = None
-    ) -> None:
+    async def _commit(self, segment: Segment, kinds: dict[Address, str], prepared: Prepared) -> None:
         now = self._clock()
         async with self._database.transaction() as tx:
             await limit(tx)
@@ -290,8 +291,7 @@ class Follower:
             if contract.from_block <= ancestor or contract.address in roots
         }
         before = dict(kinds)
-        logs = await self._source.each(blocks, kinds)
-        segment = Segment(blocks, logs, self._final(head))
+        segment = Segment(blocks, await self._source.each(blocks, kinds), self._final(head))
         await self._commit(segment, kinds, await self._ranges.prepared(segment, before))
 
     async def _common_ancestor(self, head: Block) -> int:
@@ -319,34 +319,41 @@ class Follower:
         began, start, logs = time.monotonic(), self._cursor.block_number + 1, 0
         async with self._database.connection() as connection:
             await store.note_head(connection, self._chain.chain_id, head.number)
-        final = self._final(head)
-        with _uncollected():
-            async with aclosing(self._ranges.upto(head.number, final)) as ranges:
+        reading = self._ranges.upto(head.number, self._final(head))
+        async with aclosing(reading) as ranges:
+            with _rarely_collected() as collect:
                 while self._cursor.block_number < head.number:
                     read = await ranges.take(self._cursor.block_number + 1, self._kinds)
                     if read is None:
                         continue
                     await self._commit(read.segment, read.kinds, read.prepared)
+                    collect()
                     logs += len(read.segment.logs)
-                    if self._on_progress is not None:
-                        seconds = time.monotonic() - began
-                        self._on_progress(
-                            Progress(start, self._cursor.block_number, head.number, logs, seconds)
-                        )
+                    seconds = time.monotonic() - began
+                    self._tell(Progress(start, self._cursor.block_number, head.number, logs, seconds))
+
+    def _tell(self, progress: Progress) -> None:
+        if self._on_progress is not None:
+            self._on_progress(progress)
 
 
 @contextmanager
-def _uncollected() -> Generator[None]:
-    """Pause the search for cyclic garbage: ranges make many objects and no cycles.
+def _rarely_collected() -> Generator[Callable[[], None]]:
+    """Pause the search for cyclic garbage; what is yielded is called after each range, and searches at times.
 
-    Otherwise a fifth of a backfill's time goes into looking through them again and again.
+    Ranges make many objects and hardly a cycle. Otherwise a fifth of a backfill's time goes into looking
+    through the same ones again and again.
     """
+    calls = itertools.count(1)
+
+    def collect() -> None:
+        if next(calls) % _COLLECT_EVERY == 0:
+            gc.collect()
+
     paused = gc.isenabled()
     gc.disable()
     try:
-        yield
+        yield collect
     finally:
         if paused:
             gc.enable()
-            # Now, and not while the next block waits.
-            gc.collect()

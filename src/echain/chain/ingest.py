@@ -168,11 +168,11 @@ async def prepare(
 
     Gives other tasks a turn between its parts, so that the database is kept busy meanwhile.
     """
-    logs = segment.logs
-    believed = {address: kinds[address] for address in {log.address for log in logs} if address in kinds}
+    logs, addresses = segment.logs, {log.address for log in segment.logs}
+    believed = {address: kinds[address] for address in addresses if address in kinds}
     created = projection.created(logs, believed)
-    known = {**believed, **{contract.address: contract.kind for contract in created}}
-    if len(known) < len({log.address for log in logs}):
+    known = believed | {contract.address: contract.kind for contract in created}
+    if addresses - known.keys():
         logs = [log for log in logs if log.address in known]
     facts = projection.facts(logs, known)
     await asyncio.sleep(0)

@@ -129,6 +129,7 @@ def numeric(value: int) -> bytes:
     return _NUMERIC.pack(len(packed) + 8, len(digits), max(weight, 0), 0, 0) + packed
 
 
+@lru_cache(4_096)
 def moment(time: datetime) -> int:
     """Return a time of whole seconds as an `INT8` of a TIMESTAMPTZ column."""
     return (to_unix(time) - _EPOCH_SECONDS) * 1_000_000
