@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.infra.relaying import until
 from tests.notify.town import Town, link, subjects
 
 from echain.notify.types import NoticeKind
@@ -119,10 +120,8 @@ async def test_a_mail_that_waits_when_its_reader_unsubscribes_is_not_sent(silent
         target = unsubscribe_link(town.office.letters.pop())
         await town.buys(ada, event, block=2)
         await town.final(2)
-        while not await town.database.fetchval(
-            "SELECT count(*) FROM notification_deliveries WHERE state = 'waiting'"
-        ):
-            pass
+        planned = "SELECT count(*) FROM notification_deliveries WHERE state = 'waiting'"
+        await until(lambda: town.database.fetchval(planned))
         assert (await town.anyone("POST", target, headers=FORM, body=ONE_CLICK)).status == 200
         async with town.working():
             await town.quiet()
