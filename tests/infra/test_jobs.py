@@ -182,6 +182,20 @@ async def test_retry_waits_as_long_as_it_asks_and_gives_up_after_its_tries(
     assert (await ledger.story(database, job)).steps[-1].error == "Retry: not yet"
 
 
+async def test_jobs_that_ask_for_another_try_at_once_get_it_at_once(
+    database: Database, database_url: str
+) -> None:
+    """Also when many end together: one may be taken again while the ends of the others are being written."""
+
+    async def once_more(run: Run[Note]) -> None:
+        if run.attempt < 3:
+            raise Retry("at once", after_seconds=0)
+
+    async with working(database, database_url, {QUICK: once_more}):
+        await add(database, QUICK, *range(200))
+        await until(lambda: emptied(database), seconds=8)
+
+
 async def test_giving_up_is_a_dead_letter_at_once(database: Database, database_url: str) -> None:
     async def refuse(_: Run[Note]) -> None:
         raise GiveUp("the address does not exist")

@@ -63,16 +63,17 @@ class Run(Generic[P]):
         """
         if self.effective or self.in_effect:
             raise RuntimeError(f"{self.kind.name} opens a second effect; a job has one")
-        async with self.database.transaction() as tx:
-            self.in_effect = True
-            self.effect_at = time.monotonic()
-            try:
+        try:
+            async with self.database.transaction() as tx:
+                self.in_effect = True
+                self.effect_at = time.monotonic()
                 if await tx.fetchval(EFFECT, self.job_id, str(int(FROZEN_SECONDS * 1000))) is None:
                     raise AlreadyDone
                 yield tx
-            finally:
-                self.in_effect = False
-        self.effective = True
+            self.effective = True
+        finally:
+            # Not before the commit has been answered: a beat in between would take the job for lost.
+            self.in_effect = False
 
     @property
     def froze(self) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Generic
 
+import asyncpg
 import msgspec
 import structlog
 from croniter import croniter
@@ -93,8 +94,8 @@ async def keep_schedules(database: Database, schedules: Sequence[Schedule[Any]])
                 await _meet(database, known)
                 met = True
             seconds = await tick(database, known)
-        except DatabaseUnavailable as error:
-            _log.warning("jobs.schedules_wait", reason=error.message)
+        except (DatabaseUnavailable, asyncpg.PostgresError) as error:
+            _log.warning("jobs.schedules_wait", reason=str(error))
             seconds = _AWAY_SECONDS
         await asyncio.sleep(seconds)
 

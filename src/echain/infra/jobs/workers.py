@@ -134,7 +134,8 @@ class Workers:
         """Work on one connection until it fails; the jobs that run go on without it."""
         self._beat_at = 0.0
         self._due.update(self._free)
-        self._settling.set()
+        # First of all: what ended while the database was away must not be taken for another worker's silence.
+        await self._settle(line)
         parts = (self._take_all(line), self._settle_all(line), self._beat_always(line), line.lost.wait())
         tasks = [asyncio.create_task(part) for part in parts]
         try:
@@ -217,15 +218,17 @@ class Workers:
     async def _settle_all(self, line: Line) -> None:
         """Write down how runs ended, as many at once as have ended since the last time."""
         while True:
+            await self._settle(line)
             await self._settling.wait()
-            self._settling.clear()
-            ended = list(self._ended)
-            if not ended:
-                continue
+
+    async def _settle(self, line: Line) -> None:
+        self._settling.clear()
+        while ended := list(self._ended):
+            for outcome in ended:
+                # Before it is written: from then on the job may come again, and is another run.
+                self._held.pop(outcome.job_id, None)
             await settle(line, self._owner, ended)
             del self._ended[: len(ended)]
-            for outcome in ended:
-                self._held.pop(outcome.job_id, None)
 
     async def _beat_always(self, line: Line) -> None:
         while True:
