@@ -230,8 +230,12 @@ class Endpoints:
         Raises:
             ElsewherePerhaps, RpcRefused, ChainUnreachable, Lie: as `ask`.
         """
+        closed = endpoint.circuit.state is State.CLOSED
         endpoint.circuit.begin()
         async with endpoint.place(calls):
+            if closed and endpoint.circuit.state is State.OPEN:
+                # Whoever stood in line when it opened is not sent after those who failed.
+                raise ChainUnreachable(f"the node stopped answering: {endpoint.reason}")
             began = self._now()
             try:
                 async with asyncio.timeout(seconds):

@@ -244,6 +244,26 @@ async def test_a_lone_endpoint_comes_back_within_seconds_however_long_it_was_awa
     assert await made.ask() == 0
 
 
+async def test_who_stood_in_line_when_the_circuit_opened_is_not_sent_to_a_dead_node(
+    world: Callable[..., World],
+) -> None:
+    made = world(1)
+    release = asyncio.Event()
+
+    async def dies() -> None:
+        await release.wait()
+        raise ChainUnreachable("away")
+
+    made.behaves[0] = dies
+    asking = [asyncio.create_task(made.ask()) for _ in range(200)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    release.set()
+    told = await asyncio.gather(*asking, return_exceptions=True)
+    assert all(isinstance(one, ChainUnreachable) for one in told)
+    assert len(made.asked) < 40
+
+
 async def test_one_that_lags_is_asked_only_for_what_it_has(world: Callable[..., World]) -> None:
     made = world(2)
     made.heads = {0: 90, 1: 100}
