@@ -87,4 +87,4 @@ async def test_two_thousand_clients_dropped_at_once_miss_nothing(
 async def test_ten_thousand_clients_dropped_at_once_miss_nothing(
     database: Database, own_redis: Redis, role: Callable[..., Role]
 ) -> None:
-    assert await dropped_at_once(9_000, database, own_redis, role()) == 0
+    assert await dropped_at_once(10_000, database, own_redis, role()) == 0

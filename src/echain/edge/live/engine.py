@@ -46,6 +46,7 @@ class EngineSession(Session):
         "_ping_at",
         "_poll",
         "_pong_by",
+        "_probed",
         "_queue",
         "_queued",
         "_skip_binary",
@@ -56,7 +57,7 @@ class EngineSession(Session):
         "sid",
     )
 
-    def __init__(self, engines: Engines, identity: Identity | None, socket: EngineSocket | None) -> None:
+    def __init__(self, engines: Engines, identity: Identity | None, socket: Socket | None) -> None:
         desk = engines.desk
         if socket is None:
             super().__init__(desk, Wire.SOCKETIO_POLLING, self._enqueue)
@@ -68,7 +69,8 @@ class EngineSession(Session):
         self._engines = engines
         self._verbs = engines.verbs
         self._socket = socket
-        self._candidate: EngineSocket | None = None
+        self._candidate: Socket | None = None
+        self._probed = False
         self._poll: Poll | None = None
         self._queue: list[bytes] = []
         self._queued = 0
@@ -161,7 +163,7 @@ class EngineSession(Session):
             return False
         if self._queue:
             poll.answer(self._taken())
-        elif self._candidate is not None and self._candidate.probed:
+        elif self._probed:
             poll.answer(packets.NOOP)
         else:
             self._poll = poll
@@ -283,7 +285,7 @@ class EngineSession(Session):
 
     # Changing transport, and ending.
 
-    def probe(self, socket: EngineSocket) -> bool:
+    def probe(self, socket: Socket) -> bool:
         """Take a WebSocket that may take over; return False when there is one or the client has moved."""
         if self.closed or self._socket is not None or self._candidate is not None:
             return False
@@ -291,12 +293,13 @@ class EngineSession(Session):
         return True
 
     def probed(self) -> None:
-        """Free the waiting GET: the client ends polling before it moves."""
+        """Free the waiting GET, and those to come: the client ends polling before it moves."""
+        self._probed = True
         if self._poll is not None:
             poll, self._poll = self._poll, None
             poll.answer(self._taken() if self._queue else packets.NOOP)
 
-    def moved(self, socket: EngineSocket) -> None:
+    def moved(self, socket: Socket) -> None:
         """Speak by the probed WebSocket from now on, first what waits."""
         if self._poll is not None:
             poll, self._poll = self._poll, None
@@ -317,10 +320,11 @@ class EngineSession(Session):
             self.resume()
         self._released()
 
-    def candidate_lost(self, socket: EngineSocket) -> None:
+    def candidate_lost(self, socket: Socket) -> None:
         """Stay with polling: the WebSocket that was to take over failed."""
         if self._candidate is socket:
             self._candidate = None
+            self._probed = False
 
     def end(self, code: int, reason: str) -> None:
         socket, poll = self._socket, self._poll
@@ -358,87 +362,6 @@ class EngineSession(Session):
         self.desk.places.give(address)
 
 
-class EngineSocket(Socket):
-    """A WebSocket at `/socket.io/`: of a new session, or one that is to take over from polling."""
-
-    __slots__ = ("_engines", "_identity", "_owns", "probed", "session")
-
-    def __init__(
-        self, engines: Engines, *, identity: Identity | None = None, session: EngineSession | None = None
-    ) -> None:
-        super().__init__(engines.desk)
-        self._engines = engines
-        self._identity = identity
-        self._owns = session is None
-        self.probed = False
-        self.session = session
-
-    def opened(self) -> None:
-        if self.session is None:
-            self.session = self._engines.open(self._identity, self)
-            self.write(text_frame(self.session.handshake()))
-        elif self.session.probe(self):
-            self.desk.wheel.put(self, self.desk.monotonic() + self.desk.timing.upgrade)
-        else:
-            self.session = None
-            self.end(ws.POLICY, "the session has moved or ended")
-
-    def due(self, _now: float) -> float | None:
-        """Give up a take-over that the client did not complete."""
-        if not self._owns and not self.closed:
-            self.end(ws.POLICY, "the upgrade took too long")
-        return None
-
-    def received(self, text: bytes) -> None:
-        session = self.session
-        if session is None:
-            return
-        try:
-            if self._owns:
-                session.receive(text)
-            elif text == packets.PROBE:
-                self.probed = True
-                self.write(text_frame(packets.PROBED))
-                session.probed()
-            elif text == packets.UPGRADE and self.probed:
-                self._owns = True
-                session.moved(self)
-            else:
-                self._broke("not a part of an upgrade")
-        except PacketMalformed as error:
-            self._broke(str(error))
-
-    def _broke(self, what: str) -> None:
-        self.desk.count_refusal("live.protocol_error")
-        self.end(ws.PROTOCOL_ERROR, what)
-
-    def received_binary(self) -> None:
-        try:
-            if self.session is not None and self._owns:
-                self.session.received_binary()
-                return
-        except PacketMalformed:
-            self.desk.count_refusal("live.protocol_error")
-        self.end(ws.UNSUPPORTED, "nothing binary is awaited")
-
-    def lost(self) -> None:
-        session, self.session = self.session, None
-        if session is None:
-            return
-        if self._owns:
-            session.gone()
-        else:
-            session.candidate_lost(self)
-
-    def pause_writing(self) -> None:
-        if self.session is not None and self._owns:
-            self.session.pause()
-
-    def resume_writing(self) -> None:
-        if self.session is not None and self._owns:
-            self.session.resume()
-
-
 class Engines:
     """The Socket.IO sessions of a process by their ids."""
 
@@ -447,7 +370,7 @@ class Engines:
         self.verbs = verbs
         self._sessions: dict[str, EngineSession] = {}
 
-    def open(self, identity: Identity | None, socket: EngineSocket | None) -> EngineSession:
+    def open(self, identity: Identity | None, socket: Socket | None) -> EngineSession:
         """Begin a session, on a WebSocket or by polling."""
         session = EngineSession(self, identity, socket)
         self._sessions[session.sid] = session

@@ -17,7 +17,8 @@ from echain.edge.live import socket as ws
 from echain.edge.live.access import Identity, Origins, RequestMalformed
 from echain.edge.live.desk import Desk
 from echain.edge.live.door import Door, Request, Rules
-from echain.edge.live.engine import Engines, EngineSocket
+from echain.edge.live.engine import Engines
+from echain.edge.live.enginesocket import EngineSocket
 from echain.edge.live.plain import EventsSocket
 from echain.edge.live.polling import Polling
 from echain.edge.live.session import asked_of
