@@ -216,6 +216,10 @@ def configured(config: ChainConfig, *, devnet: bool = False) -> Chain:
     A chain that is not in the table is served too, on the configuration's word alone.
     """
     behaves = chain(config.chain_id, devnet=devnet) if config.chain_id in KNOWN else None
+    manners = Manners() if behaves is None else behaves.manners
+    if config.header_hashes is False:
+        # Nothing that hangs on a header's hash proves anything then; second endpoints still do.
+        manners = msgspec.structs.replace(manners, header_hashes=False, receipt_roots=False)
     return Chain(
         chain_id=config.chain_id,
         name=config.name,
@@ -228,5 +232,5 @@ def configured(config: ChainConfig, *, devnet: bool = False) -> Chain:
         minimum_priority_fee_wei=0 if behaves is None else behaves.minimum_priority_fee_wei,
         explorer_url=config.explorer_url,
         testnet=behaves is not None and behaves.testnet,
-        manners=Manners() if behaves is None else behaves.manners,
+        manners=manners,
     )

@@ -76,6 +76,7 @@ class ChainConfig(msgspec.Struct, frozen=True, kw_only=True):
     explorer_url: str | None = None
     confirmations: int = 12
     finalized_tag: bool = False
+    header_hashes: bool | None = None
     block_seconds: float = 2.0
     native_symbol: str = "ETH"
     unit_scale: int = 1

@@ -384,6 +384,13 @@ VARIABLES: Final = (
         None,
         "whether a fact also waits for the node's finalized block before it settles",
     ),
+    Variable(
+        "ECHAIN_HEADER_HASHES_<id>",
+        "header_hashes",
+        _boolean,
+        None,
+        "false where a chain's new fork hashes its headers in a way that this version does not know",
+    ),
     Variable("ECHAIN_BLOCK_SECONDS_<id>", "block_seconds", _seconds, None, "usual time between blocks"),
     Variable("ECHAIN_MAX_LOG_SPAN_<id>", "max_log_span", _integer(1, 1_000_000), None, "blocks a log query"),
 )

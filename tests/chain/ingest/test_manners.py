@@ -11,10 +11,11 @@ from tests.chain.ingest.blocktree import ROOTS, grow_many
 from tests.chain.ingest.forknode import ForkNode, Refusal
 from tests.chain.ingest.projections import Followed, projectors
 
-from echain.chain.chains import KNOWN, chain
+from echain.chain.chains import KNOWN, chain, configured
 from echain.chain.follow import FollowedChain, Follower
 from echain.chain.manners import Manners
 from echain.chain.rpc import Rpc, RpcRefused
+from echain.infra.config import ChainConfig
 from echain.infra.database import Database
 
 
@@ -99,6 +100,13 @@ async def test_what_passes_by_itself_is_waited_for_where_the_row_says_so(
     strict.tip = grow_many(strict.tip, 100, 34)
     with pytest.raises(RpcRefused):
         await followed_through(strict, database, Manners(), max_log_span=1)
+
+
+def test_a_fork_that_hashes_headers_anew_is_survived_by_configuration() -> None:
+    config = ChainConfig(chain_id=8453, name="Base", rpc_urls=("http://x",))
+    assert configured(config).manners == chain(8453).manners
+    doubted = configured(msgspec.structs.replace(config, header_hashes=False)).manners
+    assert (doubted.header_hashes, doubted.receipt_roots, doubted.true_blooms) == (False, False, True)
 
 
 def test_each_known_chain_says_what_its_nodes_prove() -> None:
