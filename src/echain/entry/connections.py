@@ -31,10 +31,18 @@ class Services(msgspec.Struct, frozen=True):
     metrics: Metrics
 
 
-async def services(
+class Stores(msgspec.Struct, frozen=True):
+    """The connections of a process that asks no chain and caches nothing."""
+
+    database: Database
+    redis: Redis | None
+    metrics: Metrics
+
+
+async def stores(
     config: Config, stack: AsyncExitStack, *, name: str = "echain", statement_seconds: float | None = None
-) -> Services:
-    """Return the process's connections, which ``stack`` closes. Nothing has to be there yet.
+) -> Stores:
+    """Return the process's database and Redis, which ``stack`` closes. Nothing has to be there yet.
 
     ``statement_seconds`` bounds each statement, where people wait for it.
 
@@ -58,15 +66,28 @@ async def services(
             config.redis_url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS
         )
         stack.push_async_callback(redis.aclose)
+    return Stores(database, redis, metrics)
+
+
+async def services(
+    config: Config, stack: AsyncExitStack, *, name: str = "echain", statement_seconds: float | None = None
+) -> Services:
+    """Return all of the process's connections, as `stores` does.
+
+    Raises:
+        ConfigError: no database is named.
+    """
+    kept = await stores(config, stack, name=name, statement_seconds=statement_seconds)
     rpcs = {
-        chain.chain_id: _rpc(configured(chain, devnet=config.devnet), chain.rpc_urls, metrics)
+        chain.chain_id: _rpc(configured(chain, devnet=config.devnet), chain.rpc_urls, kept.metrics)
         for chain in config.chains
         if chain.rpc_urls
     }
     for rpc in rpcs.values():
         stack.push_async_callback(rpc.close)
-    cache = await stack.enter_async_context(Cache(config.database_url, redis, metrics))
-    return Services(database, redis, cache, rpcs, metrics)
+    assert config.database_url is not None, "stores has checked it"
+    cache = await stack.enter_async_context(Cache(config.database_url, kept.redis, kept.metrics))
+    return Services(kept.database, kept.redis, cache, rpcs, kept.metrics)
 
 
 def _rpc(chain: Chain, urls: Sequence[str], metrics: Metrics) -> Rpc:
@@ -83,7 +104,7 @@ def _rpc(chain: Chain, urls: Sequence[str], metrics: Metrics) -> Rpc:
     return rpc
 
 
-async def expose(config: Config, parts: Services, stack: AsyncExitStack) -> None:
+async def expose(config: Config, parts: Services | Stores, stack: AsyncExitStack) -> None:
     """Serve this role's metrics until ``stack`` closes, where the configuration gives a port.
 
     Raises:

@@ -29,12 +29,13 @@ from echain.edge.live.past import Past
 from echain.edge.live.recent import Recent
 from echain.edge.live.server import BACKLOG, Server
 from echain.edge.live.verbs import Verb, Verbs
-from echain.entry.connections import Services, expose, services
+from echain.entry.connections import expose, stores
 from echain.entry.stopping import until_stopped
 from echain.events import live as events_live
 from echain.infra.config import Config
 from echain.infra.database import Database, DatabaseUnavailable
 from echain.infra.feed import Feed, MessagesGone
+from echain.infra.metrics import Metrics
 from echain.kernel.errors import EchainError, Kind
 from echain.kernel.messages import TYPES
 from echain.kernel.time import utc_now
@@ -58,6 +59,7 @@ _COLLECTED_AFTER: Final = 50_000
 _FILES_ASIDE: Final = 256
 _FEW_FILES: Final = 10_000
 _RETRY_SECONDS: Final = 0.5
+_STATEMENT_SECONDS: Final = 10.0
 
 _log = structlog.get_logger(__name__)
 
@@ -80,7 +82,7 @@ async def serve(config: Config) -> None:
     listening = _listen(config.host, config.realtime_port)
     limits = _limits(config, files=_raise_files())
     async with AsyncExitStack() as stack:
-        parts = await services(config, stack, name="echain realtime")
+        parts = await stores(config, stack, name="echain realtime", statement_seconds=_STATEMENT_SECONDS)
         await expose(config, parts, stack)
         feed = Feed(parts.database, parts.redis)
         sessions = accounts_live.LiveSessions(parts.database, utc_now)
@@ -97,7 +99,7 @@ async def serve(config: Config) -> None:
         )
         stack.push_async_callback(desk.close)
         server = server_of(config, desk)
-        _measure(parts, desk)
+        _measure(parts.metrics, desk)
         await server.listen(listening)
         # What exists by now lives as long as the process: collections need not look at it again. Connections
         # leave no cycles behind, as a test sees to; yet when thousands come at once, looking for some at the
@@ -105,7 +107,7 @@ async def serve(config: Config) -> None:
         gc.freeze()
         gc.set_threshold(_COLLECTED_AFTER, 20, 20)
         _log.info("realtime.listening", host=config.host, port=config.realtime_port)
-        assert config.database_url is not None, "services has checked it"
+        assert config.database_url is not None, "stores has checked it"
         await until_stopped(
             desk.wheel.run(),
             feeding(feed, desk),
@@ -212,9 +214,8 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _measure(parts: Services, desk: Desk) -> None:
+def _measure(metrics: Metrics, desk: Desk) -> None:
     """Have gauges set when they are asked for, so that deliveries count nothing."""
-    metrics = parts.metrics
     connections = metrics.gauge("echain_live_connections", "connections of clients, sessions that poll too")
     channels = metrics.gauge("echain_live_channels", "channels that somebody hears")
     deliveries = metrics.gauge("echain_live_deliveries", "messages given to clients since the start")
