@@ -41,7 +41,7 @@ GRACE_SECONDS: Final = 5.0
 """So long may running jobs take to end when the worker is stopped; then they are given back."""
 
 _POLL_SECONDS: Final = 5.0
-"""All queues are looked at so often, should a notification ever be missed."""
+"""All queues are looked at so often: for jobs of silent workers, and should a notification ever be missed."""
 
 _AWAY_SECONDS: Final = 0.5
 _SETTLE_SECONDS: Final = 1.0
@@ -91,6 +91,7 @@ class Workers:
         self._schedules = schedules
         self._stale_seconds = stale_seconds
         self._silence = timedelta(seconds=stale_seconds)
+        self._poll_seconds = min(_POLL_SECONDS, stale_seconds)
         self._grace_seconds = grace_seconds
         self._metrics = JobMetrics(metrics)
         self._owner = uuid4()
@@ -161,7 +162,7 @@ class Workers:
             now = time.monotonic()
             if now >= look_at:
                 self._due.update(self._free)
-                look_at = now + _POLL_SECONDS
+                look_at = now + self._poll_seconds
             if await self._take_due(line):
                 continue
             eta = await line.fetchval(NEXT_ETA, list(self._free))
