@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.events.shop import Person
 from tests.notify.town import KEYS, Town, link, subjects
 
 from echain.infra.crypto import DataKeys, Unopenable
@@ -143,6 +145,40 @@ async def test_many_who_ask_at_once_for_one_address_send_one_mail(town: Town) ->
         *(town.answer(ada, "PUT", "/me/email", {"email": f"x{number}@x.example"}) for number in range(6))
     )
     assert sum(answer.status == 200 for answer in answers) <= 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_people_do_at_once_each_gets_an_answer(town: Town, seed: int) -> None:
+    """Asked, asked again, confirmed and removed in any order: nobody waits for each other for ever."""
+    rng = random.Random(seed)
+    people = [await town.resident() for _ in range(4)]
+
+    async def act(person: Person) -> None:
+        address = f"x{rng.randrange(3)}@x.example"
+        mail = [letter for letter in town.office.letters if "Confirm" in letter.parsed["Subject"]]
+        token = link(rng.choice(mail)).rpartition("=")[2] if mail else ""
+        answer = await rng.choice(
+            [
+                lambda: town.answer(person, "PUT", "/me/email", {"email": address}),
+                lambda: town.answer(person, "DELETE", "/me/email"),
+                lambda: town.answer(person, "POST", "/me/email/resend"),
+                lambda: town.answer(person, "GET", "/me/email"),
+                lambda: town.anyone("POST", "/api/v1/email/verify", json_body={"token": token}),
+                lambda: town.anyone("POST", "/api/v1/email/verify", json_body={"token": token}),
+            ]
+        )()
+        assert answer.status in (200, 404, 429), answer.body
+        town.clock.pass_by(seconds=rng.choice([0, 30, 70]))
+
+    async def live(person: Person) -> None:
+        for _ in range(15):
+            await act(person)
+
+    await asyncio.gather(*(live(person) for person in people))
+    await town.quiet()
+    addresses = await town.database.fetch("SELECT user_id, sealed FROM email_addresses")
+    for row in addresses:
+        assert ADDRESS.open(KEYS, row["user_id"], row["sealed"]).endswith(b"@x.example")
 
 
 async def test_another_address_takes_over_when_it_agrees_and_the_one_before_is_told(town: Town) -> None:

@@ -107,11 +107,11 @@ async def verify(tx: Tx, token: str, keys: DataKeys, templates: Templates, *, no
     """
     if not _TOKEN.fullmatch(token):
         raise VerificationUnknown
+    await addressstore.lock_asker(tx, _hashed(token))
     row = await addressstore.use_verification(tx, _hashed(token), now=now)
     if row is None:
         raise VerificationUnknown
     user_id = row["user_id"]
-    await addressstore.lock_user(tx, user_id)
     plain = ASKED.open(keys, row["id"], row["sealed"])
     before = await addressstore.address(tx, user_id)
     if before is not None and _opened(before, keys) != plain.decode():

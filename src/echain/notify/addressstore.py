@@ -37,7 +37,7 @@ async def lock_address(tx: Tx, found_by: Sequence[bytes]) -> None:
 
 async def lock_user(tx: Tx, user_id: UUID) -> None:
     """Let what one user does with their address take turns until the transaction ends."""
-    await tx.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", user_id)
+    await tx.execute("SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", user_id)
 
 
 async def asked_since(tx: Tx, user_id: UUID, found_by: Sequence[bytes], since: datetime) -> Sequence[Row]:
@@ -97,6 +97,17 @@ async def pending(connection: Connection, user_id: UUID, *, now: datetime) -> Ro
         """,
         user_id,
         now,
+    )
+
+
+async def lock_asker(tx: Tx, token_hash: bytes) -> None:
+    """Let what the user who asked with a token does take turns; before any row of theirs is touched."""
+    await tx.execute(
+        """
+        SELECT FROM users
+         WHERE id = (SELECT user_id FROM email_verifications WHERE token_hash = $1) FOR NO KEY UPDATE
+        """,
+        token_hash,
     )
 
 

@@ -30,7 +30,7 @@ SUBSCRIPTION: Final = SealedColumn("push_subscriptions", index_column="found_by"
 
 async def lock_user(tx: Tx, user_id: UUID) -> None:
     """Let a user's subscriptions take turns until the transaction ends."""
-    await tx.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", user_id)
+    await tx.execute("SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", user_id)
 
 
 async def drop_endpoint(tx: Tx, found_by: Sequence[bytes]) -> None:
