@@ -139,6 +139,24 @@ async def test_a_token_opens_the_channel_of_its_wallet_and_no_other(stage: Stage
         assert (await hear(client))["channel"] == f"user:{ADA}", "a wrong token takes nothing away"
 
 
+async def test_a_token_that_is_renewed_in_time_keeps_private_channels_open(stage: Stage) -> None:
+    async with connect(f"{stage.ws}/ws/events") as client:
+        await ask(client, op="auth", token=stage.people.token(ADA, seconds=0.3))
+        await ask(client, op="subscribe", channels=[f"user:{ADA}"])
+        await ask(client, op="auth", token=stage.people.token(ADA, seconds=1.0))
+        await asyncio.sleep(0.5)
+        stage.told.sold(f"user:{ADA}")
+        assert (await hear(client))["channel"] == f"user:{ADA}"
+        await ask(client, op="auth", token=stage.people.token(ADA, seconds=0.1))
+        lost = await hear(client)
+        assert (lost["type"], lost["data"]) == (
+            "unauthorized",
+            {"reason": "expired", "channels": [f"user:{ADA}"]},
+        )
+        await asyncio.sleep(0.6)
+        assert (await ask(client, op="ping"))["type"] == "pong", "told once"
+
+
 @pytest.mark.parametrize(
     "text",
     [

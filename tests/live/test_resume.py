@@ -167,6 +167,20 @@ async def test_a_database_that_is_away_for_a_moment_only_delays(monkeypatch: pyt
     assert late.resyncs == ["event:a"], "who cannot be told reads the state anew"
 
 
+async def test_a_connection_that_cannot_be_written_to_takes_the_message_from_nobody() -> None:
+    hub, told, _ = world(Recent())
+
+    def broken(_: bytes) -> None:
+        raise RuntimeError("the handler is closed")
+
+    ears = [Ear(hub, ["event:a"]) for _ in range(3)]
+    ears[1].write = broken
+    for ear in ears:
+        hub.attach(ear, "event:a")
+    told.say(("event:a", "x", {}), ("event:a", "x", {}))
+    assert [ear.heard for ear in ears] == [[1, 2], [], [1, 2]]
+
+
 async def test_who_leaves_while_catching_up_hears_nothing_more() -> None:
     hub, told, past = world(Recent(most=1))
     told.delay_seconds = 0.02

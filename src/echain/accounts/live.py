@@ -63,16 +63,14 @@ class LiveSessions:
 
         After an outage those in ``connected`` are looked up, as nobody said meanwhile which of them ended.
         """
-        listening = asyncio.create_task(self._authenticator.follow(database_url))
-        try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._authenticator.follow(database_url))
             while True:
                 session = await self._ended.get()
                 if session is not None:
                     ended([session])
                 elif sessions := list(connected()):
                     ended(await self._ended_among(sessions))
-        finally:
-            listening.cancel()
 
     async def _ended_among(self, sessions: list[UUID]) -> list[UUID]:
         while True:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import structlog
 
-from echain.edge.live.access import Identify, Identity, Limits, Policy, Timing
+from echain.edge.live.access import Identify, Identity, Limits, NotReady, Policy, Timing
 from echain.edge.live.hub import Hub
 from echain.edge.live.past import Past
 from echain.edge.live.places import Places
@@ -17,6 +17,8 @@ from echain.edge.live.session import Session
 from echain.edge.live.wheel import Wheel
 from echain.infra.metrics import Metrics
 from echain.kernel.time import Clock
+
+_PATIENCE_SECONDS: Final = 15.0
 
 _log = structlog.get_logger(__name__)
 
@@ -60,6 +62,18 @@ class Desk:
         """Return Unix milliseconds, for messages of our own."""
         return int(self._clock().timestamp() * 1000)
 
+    async def present(self) -> None:
+        """Return once the hub has come to the present.
+
+        Raises:
+            NotReady: not within 15 s.
+        """
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await self.hub.until_started()
+        except TimeoutError:
+            raise NotReady from None
+
     def soon(self, work: Callable[[], None]) -> None:
         """Do ``work`` once this turn of the loop is over."""
         asyncio.get_running_loop().call_soon(work)
@@ -86,8 +100,14 @@ class Desk:
         self.unknown(session)
         session.identity = identity
         self._known.setdefault(identity.session, set()).add(session)
-        left = (identity.expires_at - self._clock()).total_seconds()
-        self.wheel.put(_Expiry(session, identity), self.monotonic() + left)
+        at = self.monotonic() + self.seconds_left(identity)
+        if session.expiry_at is None or at < session.expiry_at:
+            session.expiry_at = at
+            self.wheel.put(_Expiry(session), at)
+
+    def seconds_left(self, identity: Identity) -> float:
+        """Return how long an identity holds."""
+        return (identity.expires_at - self._clock()).total_seconds()
 
     def unknown(self, session: Session) -> None:
         """Note that a session stands for nobody."""
@@ -132,17 +152,23 @@ class Desk:
 
 
 class _Expiry:
-    """Ends an identity at its time, unless the session has another one by then."""
+    """Ends a session's identity at its time; waits on when it has a later one by then."""
 
-    __slots__ = ("_identity", "_session")
+    __slots__ = ("_session",)
 
-    def __init__(self, session: Session, identity: Identity) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
-        self._identity = identity
 
-    def due(self, _now: float) -> float | None:
-        if self._session.identity is self._identity:
-            self._session.lose_identity("expired")
+    def due(self, now: float) -> float | None:
+        session = self._session
+        session.expiry_at = None
+        if session.closed or session.identity is None:
+            return None
+        left = session.desk.seconds_left(session.identity)
+        if left > 0:
+            session.expiry_at = now + left
+            return session.expiry_at
+        session.lose_identity("expired")
         return None
 
 

@@ -107,7 +107,10 @@ class Hub:
             if writers:
                 data = entry.on(wire)
                 for write in writers.values():
-                    write(data)
+                    try:
+                        write(data)
+                    except Exception:  # noqa: BLE001 - one broken connection must not take the message from others
+                        _log.exception("live.write_failed")
                 self.deliveries += len(writers)
 
     def afterwards(self, work: Callable[[], None]) -> None:

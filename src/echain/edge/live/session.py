@@ -79,6 +79,7 @@ class Session(Follower):
         "channels",
         "closed",
         "desk",
+        "expiry_at",
         "identity",
         "paused",
         "private",
@@ -88,6 +89,7 @@ class Session(Follower):
         self.desk = desk
         super().__init__(wire, write)
         self.identity: Identity | None = None
+        self.expiry_at: float | None = None
         self.channels: dict[str, bool] = {}
         """Whether each channel is heard live by now."""
         self.private: set[str] = set()
@@ -160,7 +162,7 @@ class Session(Follower):
         reply: Callable[[Subscribed], None],
     ) -> None:
         """Hear channels, each from after a sequence or from now on; ``reply`` comes before any message."""
-        await self.desk.hub.until_started()
+        await self.desk.present()
         grants, refused = await self._granted(list(asked))
         fresh = {name: grant for name, grant in grants.items() if grant.channel not in self.channels}
         for grant in fresh.values():
