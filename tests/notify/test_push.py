@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -144,6 +145,21 @@ async def test_a_browser_speaks_for_whoever_subscribed_it_last(town: Town, servi
     await town.final(1)
     await town.quiet()
     assert service.arrived == []
+
+
+async def test_many_who_subscribe_one_browser_at_once_leave_it_to_one(
+    town: Town, service: PushService
+) -> None:
+    browser = Browser(f"{service.url}/one")
+    people = [await town.resident() for _ in range(6)]
+    for _ in range(4):
+        answers = await asyncio.gather(
+            *(town.answer(one, "POST", "/push/subscriptions", browser.subscription) for one in people * 2)
+        )
+        assert {answer.status for answer in answers} == {201}
+        assert await town.database.fetchval("SELECT count(*) FROM push_subscriptions") == 1
+    counts = [len(await town.ask(one, "GET", "/push/subscriptions")) for one in people]
+    assert sorted(counts) == [0] * 5 + [1]
 
 
 async def test_subscriptions_are_sealed_bounded_and_their_owner_s(town: Town, service: PushService) -> None:

@@ -56,11 +56,14 @@ async def insert(
     device: str,
     now: datetime,
 ) -> None:
-    """Keep a browser."""
+    """Keep a browser; of several people who subscribe it at once, the last one's."""
     await tx.execute(
         """
         INSERT INTO push_subscriptions (id, user_id, sealed, found_by, device, created_at)
         VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT (found_by) DO UPDATE
+           SET id = excluded.id, user_id = excluded.user_id, sealed = excluded.sealed,
+               device = excluded.device, created_at = excluded.created_at, sent_at = NULL
         """,
         subscription_id,
         user_id,
