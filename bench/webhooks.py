@@ -29,7 +29,8 @@ from echain.infra.embedded.postgres import Postgres
 
 PER_SECOND: Final = 200
 SECONDS: Final = 10
-WARM_UP: Final = 200
+WARM_UP: Final = 3 * PER_SECOND
+"""In its first seconds the API still imports what the first order of a wallet will need."""
 CONNECTIONS: Final = 16
 SECRET: Final = "bench"
 _PATIENCE_SECONDS: Final = 30.0
