@@ -243,35 +243,43 @@ class Endpoints:
                         await self._check(endpoint)
                         endpoint.checked = True
                     answer = await self._unless_later(endpoint, attempt)
-            except TimeoutError as error:
-                self._noted(endpoint, "timeout", began)
-                self._failed(endpoint, f"no answer within {seconds:g} s", slow_seconds=seconds)
-                raise ChainUnreachable(f"the node does not answer within {seconds:g} s") from error
-            except TooOften as error:
-                self._noted(endpoint, "limited", began)
-                endpoint.limited(str(error), error.retry_after)
-                raise
-            except Lie as error:
-                self._noted(endpoint, "lie", began)
-                self.put_aside(endpoint, str(error))
-                raise
-            except Inconsistent as error:
-                self._noted(endpoint, "inconsistent", began)
-                self.contradicted(endpoint, str(error))
-                raise
-            except RpcRefused as error:
-                self._noted(endpoint, "refused", began)
-                endpoint.succeeded()
-                raise self._understood(endpoint, error) from error
-            except ChainUnreachable as error:
-                self._noted(endpoint, "failed", began)
-                if not isinstance(error, AnswerTooLarge):
-                    self._failed(endpoint, str(error))
-                raise
-            seconds = self._now() - began
-            self._succeeded(endpoint, seconds if pace.measures else None)
+            except (TimeoutError, ChainUnreachable, Lie, Inconsistent, RpcRefused) as error:
+                meant = self._blamed(endpoint, error, began, seconds)
+                if meant is error:
+                    raise
+                raise meant from error
+            self._succeeded(endpoint, self._now() - began if pace.measures else None)
             self._noted(endpoint, "answered", began)
             return answer
+
+    def _blamed(self, endpoint: Endpoint, error: Exception, began: float, seconds: float) -> Exception:
+        """Hold a failed attempt against its endpoint as it deserves; return what it means to the caller."""
+        outcome = "failed"
+        match error:
+            case TimeoutError():
+                outcome = "timeout"
+                self._failed(endpoint, f"no answer within {seconds:g} s", slow_seconds=seconds)
+                error = ChainUnreachable(f"the node does not answer within {seconds:g} s")
+            case TooOften():
+                outcome = "limited"
+                endpoint.limited(str(error), error.retry_after)
+            case Lie():
+                outcome = "lie"
+                self.put_aside(endpoint, str(error))
+            case Inconsistent():
+                outcome = "inconsistent"
+                self.contradicted(endpoint, str(error))
+            case RpcRefused():
+                outcome = "refused"
+                endpoint.succeeded()
+                error = self._understood(endpoint, error)
+            case AnswerTooLarge():
+                # Its fault only if another answers less; see `_took_over`.
+                pass
+            case _:
+                self._failed(endpoint, str(error))
+        self._noted(endpoint, outcome, began)
+        return error
 
     async def _unless_later(self, endpoint: Endpoint, attempt: Attempt[T]) -> T:
         """Ask, and again after growing pauses while the node says that it will know in a moment."""
@@ -284,7 +292,7 @@ class Endpoints:
                 await asyncio.sleep(_LATER_SECONDS * 2**turn)
         raise AssertionError  # the last turn returns or raises
 
-    def _understood(self, endpoint: Endpoint, refusal: RpcRefused) -> EchainRefusal:
+    def _understood(self, endpoint: Endpoint, refusal: RpcRefused) -> Exception:
         match self.meaning(refusal):
             case Meaning.TOO_OFTEN:
                 endpoint.limited(str(refusal), None)
@@ -401,9 +409,6 @@ class Endpoints:
         """Raise `NodesDisagree` while nobody can say which of two histories is the chain's."""
         if self.split is not None:
             raise NodesDisagree(f"{self.split}; add another node to decide")
-
-
-EchainRefusal = TooOften | BatchTooLarge | RpcRefused
 
 
 def _weightiest(failures: Collection[Exception]) -> Exception:
