@@ -196,6 +196,38 @@ async def test_jobs_that_ask_for_another_try_at_once_get_it_at_once(
         await until(lambda: emptied(database), seconds=8)
 
 
+class Unspeakable(Exception):
+    """Fails again when it is asked what it is."""
+
+    def __str__(self) -> str:
+        raise ValueError("no")
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        Unspeakable,
+        lambda: ValueError("\ud800 \0 \x1b"),
+        lambda: Retry("for ever", after_seconds=float("inf")),
+        lambda: Retry("back in time", after_seconds=-1),
+        lambda: Retry("not a number", after_seconds=float("nan")),
+        lambda: ExceptionGroup("two", [Retry("one"), GiveUp("two")]),
+    ],
+)
+async def test_whatever_a_handler_raises_its_job_ends_and_others_go_on(
+    database: Database, database_url: str, fail: Callable[[], Exception]
+) -> None:
+    async def handle(run: Run[Note]) -> None:
+        if run.payload.number == 1:
+            raise fail()
+
+    async with working(database, database_url, {QUICK: handle}, places={Queue.SYNC: 1}):
+        bad, good = await add(database, QUICK, 1, 2)
+        await until(lambda: is_state(database, bad, "dead"))
+        await until(lambda: is_state(database, good, "done"))
+    assert (await ledger.story(database, bad)).tries == 3
+
+
 async def test_giving_up_is_a_dead_letter_at_once(database: Database, database_url: str) -> None:
     async def refuse(_: Run[Note]) -> None:
         raise GiveUp("the address does not exist")
@@ -362,13 +394,13 @@ async def test_a_retry_gives_way_to_the_job_of_its_key_that_came_meanwhile(
             await go.wait()
             raise Retry("later")
 
-    async with working(database, database_url, {QUICK: handle}, places={Queue.SYNC: 1}):
+    async with working(database, database_url, {QUICK: handle}):
         (first,) = await add(database, QUICK, 1, keys=["k"])
         await began.wait()
-        (second,) = await add(database, QUICK, 2, keys=["k"])
+        (second,) = await add(database, QUICK, 2, keys=["k"], run_at=utc_now() + timedelta(seconds=1))
         go.set()
-        await until(lambda: is_state(database, second, "done"))
         await until(lambda: is_state(database, first, "dropped"))
+        await until(lambda: is_state(database, second, "done"))
     assert runs == [1, 2]
 
 

@@ -12,6 +12,7 @@ import msgspec
 P = TypeVar("P", bound=msgspec.Struct)
 
 LONGEST_PAUSE_SECONDS: Final = 3600.0
+LONGEST_ASKED_SECONDS: Final = 30 * 86_400.0
 _JITTER: Final = 0.25
 """Of a pause, at most so much more of it: those that failed together do not come back together."""
 
@@ -51,12 +52,17 @@ class Retry(Exception):
     """Raised by a handler to be run again later; a try like any other, but no bug and logged in one line.
 
     ``after_seconds`` replaces the pause of the kind.
+
+    Raises:
+        ValueError: it is below 0 or above 30 days.
     """
 
     def __init__(
         self, reason: str = "the handler asks for another try", after_seconds: float | None = None
     ) -> None:
         super().__init__(reason)
+        if after_seconds is not None and not 0 <= after_seconds <= LONGEST_ASKED_SECONDS:
+            raise ValueError(f"another try after {after_seconds} s: from 0 to {LONGEST_ASKED_SECONDS:.0f}")
         self.after_seconds = after_seconds
 
 

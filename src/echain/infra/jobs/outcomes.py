@@ -124,7 +124,11 @@ def _fault(error: Exception) -> Fault:
     if isinstance(error, Retry):
         return Fault("Retry", str(error))
     lines = "".join(traceback.format_exception(error))
-    return Fault(type(error).__name__, str(error), lines[-_LONGEST_TRACEBACK:])
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001 - an error that cannot tell itself is still only this job's
+        message = "its text cannot be told"
+    return Fault(type(error).__name__, message, lines[-_LONGEST_TRACEBACK:])
 
 
 async def settle(line: Line, owner: UUID, outcomes: Sequence[Outcome]) -> None:
