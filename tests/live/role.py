@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -132,6 +132,7 @@ class Fan(WSListener):
         self.last: str | None = None
         self.resyncs = 0
         self.closes: list[int] = []
+        self.refusals: list[str] = []
         self.joined = asyncio.Event()
         self.stopped = False
         self.transport: WSTransport | None = None
@@ -169,6 +170,9 @@ class Fan(WSListener):
             if self.last is None:
                 self.last = data["id"]
             self.joined.set()
+        elif message["type"] == "error":
+            self.refusals.append(str(message["data"]))
+            self.drop()
         elif message["type"] == "resync":
             self.resyncs += 1
             self.last = str(message["id"])
@@ -197,7 +201,10 @@ async def say(database: Database, count: int = 1, channel: str = ROOM) -> None:
 
 
 async def due(database: Database, channel: str = ROOM, after: int = 0) -> list[int]:
-    """Return the ids of all messages of a channel, as the database has them."""
+    """Return the ids of all messages of a channel, once the relay has moved what was said."""
+    async with asyncio.timeout(20):
+        while await database.fetchval("SELECT EXISTS (SELECT FROM outbox)"):
+            await asyncio.sleep(0.02)
     rows = await database.fetch(
         "SELECT sequence FROM messages WHERE channel = $1 AND sequence > $2 ORDER BY sequence", channel, after
     )
@@ -253,9 +260,11 @@ async def fans(count: int, *roles: Role) -> AsyncIterator[list[Fan]]:
 
 async def all_heard(crowd: list[Fan], ids: list[int], seconds: float = 20) -> None:
     """Wait until everybody has heard the last message, and check that nobody missed one or had one twice."""
-    async with asyncio.timeout(seconds):
-        while not all(fan.ids and fan.ids[-1] == ids[-1] for fan in crowd):
-            await asyncio.sleep(0.05)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while not all(fan.ids and fan.ids[-1] == ids[-1] for fan in crowd):
+                await asyncio.sleep(0.05)
     wrong = [fan.ids for fan in crowd if fan.ids != ids]
-    assert not wrong, f"{len(wrong)} of {len(crowd)}: {wrong[0][:20]}… instead of {ids[:20]}…"
+    refusals = {text for fan in crowd for text in fan.refusals}
+    assert not wrong, f"{len(wrong)} of {len(crowd)}: {wrong[0]} instead of {ids}, after {refusals}"
     assert all(fan.resyncs == 0 for fan in crowd)

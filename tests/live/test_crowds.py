@@ -34,7 +34,6 @@ async def test_nobody_misses_a_message_while_processes_are_killed(
                 victim.start()
                 await asyncio.sleep(0.3)
             await say(database)
-            await asyncio.sleep(0.2)
             await all_heard(crowd, await due(database))
 
 
@@ -55,7 +54,6 @@ async def test_nobody_misses_a_message_while_redis_is_killed_and_comes_back(
             for _ in range(30):
                 await say(database, 2)
                 await asyncio.sleep(0.02)
-            await asyncio.sleep(0.2)
             await all_heard(crowd, await due(database))
 
 
@@ -72,7 +70,6 @@ async def dropped_at_once(count: int, database: Database, own_redis: Redis, one:
             for _ in range(20):
                 await say(database, 2)
                 await asyncio.sleep(0.01)
-            await asyncio.sleep(0.2)
             await all_heard(crowd, await due(database), seconds=60)
             return await asyncio.to_thread(one.metric, "echain_live_history_queries")
 
