@@ -47,6 +47,28 @@ async def test_a_cancelled_caller_ends_though_its_connection_is_lost_too(databas
     assert await database.fetchval("SELECT 1") == 1
 
 
+async def test_a_begin_that_is_cut_off_swallows_no_later_write(database_url: str) -> None:
+    """Else the next statement on that connection lands in a transaction that nobody commits."""
+    pool = await Database.connect(database_url, size=1)
+    await pool.execute("CREATE TABLE kept (n INT)")
+
+    async def hold() -> None:
+        async with pool.transaction() as tx:
+            await tx.fetchval("SELECT 1")
+
+    for n in range(60):
+        task = asyncio.create_task(hold())
+        for _ in range(n % 6):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await pool.execute("INSERT INTO kept VALUES ($1)", n)
+    other = await Database.connect(database_url, size=1)
+    assert await other.fetchval("SELECT count(*) FROM kept") == 60
+    await other.close()
+    await pool.close()
+
+
 async def test_a_statement_that_takes_too_long_is_ended_by_the_server(database_url: str) -> None:
     pool = await Database.connect(database_url, size=1, statement_seconds=0.2)
     for _ in range(2):

@@ -294,8 +294,10 @@ class Database:
             self._open -= 1
             self._open_for_next()
             return
-        if self._closed or connection.is_in_transaction():
-            # Still in a transaction: the rollback was cut off. The server undoes it when the socket closes.
+        task = asyncio.current_task()
+        cut_off = task is not None and task.cancelling() > 0
+        if self._closed or cut_off or connection.is_in_transaction():
+            # In a transaction, or its BEGIN may still arrive: the server undoes it when the socket closes.
             connection.terminate()
             self._open -= 1
             self._open_for_next()
