@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.live.stage import Told
+from tests.live.stage import Told, staged
+from websockets.asyncio.client import connect
 
 from echain.edge.live import past as past_module
 from echain.edge.live.hub import Hub
 from echain.edge.live.past import Follower, Past
 from echain.edge.live.recent import Recent
 from echain.edge.live.wire import Entry, Wire
+from echain.entry.realtime import feeding
 from echain.infra.database import DatabaseUnavailable
+from echain.infra.feed import Feed, MessagesGone
 from echain.infra.messagestore import Relayed
 
 CHANNELS = ("event:a", "event:b", "event:c")
@@ -221,3 +226,41 @@ def test_memory_is_bounded_by_bytes_too() -> None:
     assert 10 < len(kept) < 40
     assert kept[-1].sequence == 999
     assert recent.floor == kept[0].sequence - 1
+
+
+class Restored(Told):
+    """A feed over a database that was put back to an older state once."""
+
+    restored = False
+
+    async def tip(self) -> int:
+        return len(self.rows)
+
+    async def batches(self, after: int) -> AsyncIterator[list[Relayed]]:
+        if rows := self.rows[after:]:
+            yield rows
+        if not self.restored:
+            self.restored = True
+            del self.rows[4:]
+            raise MessagesGone
+        await asyncio.Event().wait()
+
+
+async def test_numbers_that_begin_anew_are_told_to_all_and_nothing_old_comes_again() -> None:
+    async with staged() as stage:
+        feed = Restored()
+        feed.hub = stage.desk.hub
+        feed.add(*(("event:a", "x", {}) for _ in range(9)))
+        async with connect(f"{stage.ws}/ws/events") as client:
+            await client.send('{"op":"subscribe","channels":["event:a"]}')
+            await client.recv()
+            stage.desk.hub.begin(9)
+            running = asyncio.create_task(feeding(cast("Feed", feed), stage.desk))
+            await stage.until(lambda: feed.restored and stage.desk.hub.started)
+            feed.say(("event:a", "x", {}))
+            heard = []
+            while not heard or heard[-1]["type"] != "x":
+                heard.append(json.loads(await client.recv()))
+            assert [(one["type"], one["id"]) for one in heard[-2:]] == [("resync", "4"), ("x", "5")]
+            assert {one["type"] for one in heard[:-1]} == {"resync"}
+            running.cancel()

@@ -164,10 +164,12 @@ async def feeding(feed: Feed, desk: Desk) -> None:
     while True:
         try:
             tip = await feed.tip()
-            start = max(tip - _PREFILLED, await feed.oldest() - 1, 0)
+            oldest = await feed.oldest()
         except DatabaseUnavailable:
             await asyncio.sleep(_RETRY_SECONDS)
             continue
+        # Whoever hears already is not told again what was said before.
+        start = tip if hub.channels else max(tip - _PREFILLED, oldest - 1, 0)
         hub.begin(start)
         desk.start_over()
         if tip == start:
