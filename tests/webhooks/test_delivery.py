@@ -572,6 +572,44 @@ async def test_a_delivery_that_no_one_can_read_may_be_skipped_and_replayed_later
         assert (await ada.client("POST", f"{ROOT}/{made['id']}/deliveries/{uuid4()}/skip")).status == 404
 
 
+@pytest.mark.parametrize("more", [0, 1])
+async def test_a_receiver_whose_failed_delivery_was_skipped_begins_anew(
+    office: Office, ada: Person, more: int
+) -> None:
+    async with receiving(answering(500)) as receiver:
+        made = await ada.subscribe(receiver.url)
+        await office.tell([office.message(ada.channel) for _ in range(1 + more)])
+        await office.deliver(made)
+        path = f"{ROOT}/{made['id']}/deliveries"
+        poison = (await ada.log(made))[-1]
+        await ada.client("POST", f"{path}/{poison['id']}/skip")
+        looked = await ada.look(made)
+        assert (looked["pending"], looked["failingSince"]) == (more, None)
+        assert await deliverystore.waiting(office.database) == ((office.clock() if more else None), 0)
+        office.clock.pass_by(days=4)
+        await office.tell([office.message(ada.channel)])
+        await office.deliver(made)
+        looked = await ada.look(made)
+        assert (looked["enabled"], looked["disabledReason"]) == (True, None), "one failure disables nobody"
+        # What is over already says nothing of the receiver.
+        await ada.client("POST", f"{path}/{poison['id']}/skip")
+        assert (await ada.look(made))["failingSince"] is not None
+
+
+async def test_a_receiver_for_which_nothing_waits_is_not_failing(office: Office, ada: Person) -> None:
+    async with receiving(answering(500)) as receiver:
+        made = await ada.subscribe(receiver.url)
+        await office.tell([office.message(ada.channel)])
+        await office.deliver(made)
+        # As when it was forgotten for its age.
+        await office.database.execute("DELETE FROM webhook_deliveries")
+        office.clock.pass_by(days=1)
+        await office.deliver(made)
+        looked = await ada.look(made)
+        assert (looked["pending"], looked["failingSince"], looked["nextTryAt"]) == (0, None, None)
+        assert await deliverystore.waiting(office.database) == (None, 0)
+
+
 async def test_a_delivery_that_is_skipped_while_it_is_tried_holds_up_nothing(
     office: Office, ada: Person
 ) -> None:

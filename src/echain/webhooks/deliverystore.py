@@ -214,6 +214,7 @@ async def give_back(tx: Tx, subscription_id: UUID, lease: UUID) -> bool:
 async def give_back_if_done(tx: Tx, subscription_id: UUID, lease: UUID) -> bool:
     """Give the right back unless a delivery waits by now; return whether it is not held any more.
 
+    A receiver for which nothing waits fails at nothing: how long it did is forgotten with the last delivery.
     The row is locked before the look: whoever adds a delivery and finds the right taken has added it before
     the look, and whoever comes after the look finds the right free.
     """
@@ -228,6 +229,14 @@ async def give_back_if_done(tx: Tx, subscription_id: UUID, lease: UUID) -> bool:
         subscription_id,
     ):
         return False
+    if enabled:
+        await tx.execute(
+            """
+            UPDATE webhook_subscriptions SET failures = 0, failing_since = NULL, next_try_at = NULL
+            WHERE id = $1 AND failures > 0
+            """,
+            subscription_id,
+        )
     return await give_back(tx, subscription_id, lease)
 
 
@@ -304,12 +313,13 @@ async def replay_since(tx: Tx, subscription_id: UUID, moment: datetime) -> int:
     return _count(await tx.execute(f"{_AGAIN} {_ARRIVED} AND created_at >= $2", subscription_id, moment))
 
 
-async def skip(tx: Tx, subscription_id: UUID, delivery_id: UUID) -> None:
-    """Let a delivery wait no more; it may be replayed like one that arrived."""
-    await tx.execute(
+async def skip(tx: Tx, subscription_id: UUID, delivery_id: UUID) -> bool:
+    """Let a delivery wait no more; return whether it did. It may be replayed like one that arrived."""
+    tag = await tx.execute(
         "UPDATE webhook_deliveries SET pending = FALSE WHERE subscription_id = $1 AND id = $2 AND pending",
         *(subscription_id, delivery_id),
     )
+    return _count(tag) == 1
 
 
 async def forget(tx: Tx, before: datetime) -> int:

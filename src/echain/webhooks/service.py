@@ -192,13 +192,14 @@ async def skip(
 ) -> DeliveryBody:
     """Let a delivery that the receiver cannot take hold those behind it no longer; return it.
 
-    One that arrived stays as it is.
+    What failed because of it is not held against the receiver. One that arrived stays as it is.
 
     Raises:
         SubscriptionNotFound, DeliveryNotFound: none of this owner's.
     """
     await _lock(tx, subscription_id, owner)
-    await deliverystore.skip(tx, subscription_id, delivery_id)
+    if await deliverystore.skip(tx, subscription_id, delivery_id):
+        await store.forget_failures(tx, subscription_id)
     found = await deliverystore.one(tx, subscription_id, delivery_id)
     if found is None:
         raise DeliveryNotFound

@@ -174,6 +174,13 @@ async def try_now(tx: Tx, subscription_id: UUID, now: datetime) -> None:
     )
 
 
+async def forget_failures(tx: Tx, subscription_id: UUID) -> None:
+    """Let a locked subscription's receiver begin anew: what it failed at waits no more."""
+    await tx.execute(
+        "UPDATE webhook_subscriptions SET failures = 0, failing_since = NULL WHERE id = $1", subscription_id
+    )
+
+
 async def delete(tx: Tx, subscription_id: UUID) -> None:
     """Forget a locked subscription with its keys, channels and deliveries."""
     await tx.execute("DELETE FROM webhook_subscriptions WHERE id = $1", subscription_id)
