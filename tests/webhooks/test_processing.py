@@ -36,6 +36,7 @@ from echain.webhooks.inbox import RECEIVED
 from echain.webhooks.jobs import BODIES_KEPT, sweep_once
 from echain.webhooks.types import ChargeStatus
 
+TRIES = 3
 TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 
 
@@ -124,7 +125,7 @@ class built(AsyncExitStack):  # noqa: N801 -- a context, used like a function
         parts = Services(database, None, cache, {84532: rpc}, Metrics())
         book = AddressBook(config, database)
         await book.read()
-        soon = JobKind(RECEIVED.name, RECEIVED.queue, RECEIVED.payload, tries=3, first_retry_seconds=0.05)
+        soon = JobKind(RECEIVED.name, RECEIVED.queue, RECEIVED.payload, tries=TRIES, first_retry_seconds=0.05)
         handlers = {
             soon if kind is RECEIVED else kind: handler
             for kind, handler in webhook_handlers(config, parts, book, self).items()
@@ -310,14 +311,22 @@ async def test_after_a_reorg_the_old_place_is_contradicted_and_the_new_one_stand
     assert await devnet.differences(chained.database) == []
 
 
-async def test_while_no_node_answers_a_hint_is_tried_again_and_then_a_dead_letter(town: Town) -> None:
+async def test_while_no_node_answers_a_hint_is_tried_again_and_unseen_in_the_end(town: Town) -> None:
     await town.hint(
         "erc721_transfer", {"network": "base-sepolia", "transactionHash": "0x" + "ab" * 32, "logIndex": 0}
     )
-    async with asyncio.timeout(20):
-        while await town.database.fetchval("SELECT status::text FROM jobs.queue") != "failed":
-            await asyncio.sleep(0.02)
-    assert await town.database.fetchval("SELECT count(*) FROM webhook_inbox WHERE outcome IS NULL") == 1
+    assert await town.outcomes() == ["unseen"]
+    reason = await town.database.fetchval("SELECT reason FROM webhook_inbox")
+    assert "answer" in reason, "it says that nobody could be asked"
+    assert await town.database.fetchval("SELECT count(*) FROM jobs.queue") == 0, "no dead letter is left"
+    tried = await town.database.fetch("SELECT status::text FROM jobs.log ORDER BY id")
+    assert [row["status"] for row in tried].count("picked") == TRIES
+
+
+def test_a_hint_outlives_hours_without_a_node_and_waits_little_at_first() -> None:
+    pauses = [RECEIVED.pause(attempt).total_seconds() for attempt in range(1, RECEIVED.tries)]
+    assert pauses[0] < 2
+    assert 6 * 3600 < sum(pauses) < 9 * 3600
 
 
 # --- payments ---

@@ -54,7 +54,7 @@ async def judge(database: Database, networks: Mapping[int, Network], hint: Hint)
 
     Raises:
         NotYet: see there.
-        ChainUnreachable: no node answers.
+        EchainError: with `Kind.UNAVAILABLE`, no node answers as it should, or the indexer is still behind.
     """
     network = networks.get(hint.chain_id or 0)
     if hint.chain_id is None or network is None:

@@ -7,8 +7,9 @@ from datetime import datetime
 from uuid import UUID
 
 from echain.infra import jobs
-from echain.infra.database import Tx
+from echain.infra.database import DatabaseUnavailable, Tx
 from echain.infra.jobs import JobKind, Queue, Run
+from echain.kernel.errors import EchainError, Kind
 from echain.kernel.ids import uuid7
 from echain.kernel.time import Clock
 from echain.webhooks import adapter, coinbase, hints, inboxstore
@@ -18,8 +19,11 @@ from echain.webhooks.hints import Network, NotYet, Verdict
 from echain.webhooks.measures import Measures
 from echain.webhooks.types import Received, Taken
 
-RECEIVED = JobKind("webhooks.received", Queue.SYNC, Received, tries=6, first_retry_seconds=1.0)
-"""Beside the deliveries' queue, so that slow receivers of ours never hold up what is told to us."""
+RECEIVED = JobKind("webhooks.received", Queue.SYNC, Received, tries=18, first_retry_seconds=1.0)
+"""Beside the deliveries' queue, so that slow receivers of ours never hold up what is told to us.
+
+The tries last for six hours and more: a node may be away, or behind, for as long as a bad night.
+"""
 
 
 async def take(tx: Tx, signed: Signed, body: bytes, *, now: datetime) -> Taken:
@@ -52,8 +56,7 @@ class Worker:
         """Work on one webhook.
 
         Raises:
-            Retry: its chain's node does not know it yet.
-            ChainUnreachable: no node answers.
+            Retry: its chain's node does not answer, or does not know it yet, and this was not the last try.
         """
         inbox_id = run.payload.inbox_id
         found = await inboxstore.open_one(run.database, inbox_id)
@@ -79,7 +82,11 @@ class Worker:
     async def _judge(self, run: Run[Received], hint: Hint) -> Verdict:
         try:
             return await hints.judge(run.database, self._networks, hint)
-        except NotYet as reason:
+        except DatabaseUnavailable:
+            raise
+        except (NotYet, EchainError) as reason:
+            if isinstance(reason, EchainError) and reason.kind is not Kind.UNAVAILABLE:
+                raise
             if run.attempt < run.kind.tries:
                 raise jobs.Retry(str(reason)) from reason
             return Verdict("unseen", str(reason))
