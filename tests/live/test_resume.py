@@ -172,6 +172,54 @@ async def test_a_database_that_is_away_for_a_moment_only_delays(monkeypatch: pyt
     assert late.resyncs == ["event:a"], "who cannot be told reads the state anew"
 
 
+@dataclass
+class Swept(Told):
+    """A database whose oldest messages go at one of the moments between our statements."""
+
+    moment: str = ""
+    going: int = 61
+
+    def pass_by(self, moment: str) -> None:
+        if moment == self.moment:
+            self.first = self.going
+
+    async def oldest(self) -> int:
+        oldest = await super().oldest()
+        self.pass_by("asked")
+        return oldest
+
+    async def history(self, channels: Sequence[str], after: int, limit: int) -> list[Relayed]:
+        self.pass_by("reading")
+        found = await super().history(channels, after, limit)
+        self.pass_by("read")
+        return found
+
+
+@pytest.mark.parametrize("moment", ["asked", "reading", "read"])
+@pytest.mark.parametrize("rows", [30, 500])
+async def test_a_sweep_while_somebody_catches_up_loses_nothing_unsaid(
+    monkeypatch: pytest.MonkeyPatch, moment: str, rows: int
+) -> None:
+    monkeypatch.setattr(past_module, "_QUERY_ROWS", rows)
+    told = Swept(moment=moment)
+    hub = Hub(Recent(most=5), lambda kind: (kind,))
+    told.hub = hub
+    hub.begin(0)
+    hub.start()
+    told.say(*(("event:a", "x", {}) for _ in range(100)))
+    past = Past(hub, told)
+    ears = [Ear(hub, ["event:a"]) for _ in range(3)]
+    await asyncio.gather(*(past.follow(ear, ["event:a"], 10) for ear in ears))
+    for ear in ears:
+        # A page that may have lost its beginning is not written.
+        assert (ear.heard, ear.resyncs) == ([], ["event:a"])
+    told.say(("event:a", "x", {}))
+    assert all(ear.heard == [101] for ear in ears)
+    later = Ear(hub, ["event:a"])
+    await past.follow(later, ["event:a"], 60)
+    assert (later.heard, later.resyncs) == (list(range(61, 102)), []), "what is kept comes"
+
+
 async def test_a_connection_that_cannot_be_written_to_takes_the_message_from_nobody() -> None:
     hub, told, _ = world(Recent())
 

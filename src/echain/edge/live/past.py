@@ -62,11 +62,15 @@ class Follower(Receiver):
 
 
 class _Page(NamedTuple):
-    """Messages in order, the sequence up to which nothing is missing, and whether there are more."""
+    """Messages in order, the sequence up to which nothing is missing, and whether there are more.
+
+    ``oldest`` was still kept once they had been read: nothing from there on was swept before.
+    """
 
     entries: list[Entry]
     reached: int
     full: bool
+    oldest: int
 
 
 class Past:
@@ -120,6 +124,8 @@ class Past:
                 if after + 1 < await self._oldest_kept():
                     return None
                 page = await self._page(channels, after)
+                if after + 1 < page.oldest:
+                    return None
             except EchainError:
                 await asyncio.sleep(_PAUSE_SECONDS)
                 continue
@@ -135,8 +141,12 @@ class Past:
         now = asyncio.get_running_loop().time()
         number, asked_at = self._oldest
         if now - asked_at > _OLDEST_SECONDS:
-            number = await self._source.oldest()
-            self._oldest = number, now
+            number = await self._ask_oldest()
+        return number
+
+    async def _ask_oldest(self) -> int:
+        number = await self._source.oldest()
+        self._oldest = number, asyncio.get_running_loop().time()
         return number
 
     async def _page(self, channels: tuple[str, ...], after: int) -> _Page:
@@ -161,10 +171,12 @@ class Past:
             # Taken before the query: whatever the hub has spoken is committed, so the query sees it.
             known = self._hub.position
             rows = await self._source.history(channels, after, _QUERY_ROWS)
+            # Not before the query, where a sweep between the two would go unseen.
+            oldest = await self._ask_oldest()
         # What was relayed but not yet heard here comes live.
         entries = [self._hub.entry(row) for row in rows if row.sequence <= known]
         full = len(entries) == _QUERY_ROWS
-        return _Page(entries, entries[-1].sequence if full else known, full)
+        return _Page(entries, entries[-1].sequence if full else known, full, oldest)
 
     def _answered(self, key: tuple[tuple[str, ...], int], done: asyncio.Future[_Page]) -> None:
         del self._asking[key]
