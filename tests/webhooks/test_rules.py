@@ -30,26 +30,6 @@ def test_who_asks_for_more_time_gets_it_up_to_half_a_day(asked: float, failures:
     assert seconds == pytest.approx(max(own, min(asked, 43_200)), abs=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [
-        *((None, None), ("", None), ("soon", None), ("-1", None), ("1.5", None), ("9" * 400, None)),
-        *(("0", 0.0), ("120", 120.0), (" 7 ", 7.0)),
-        ("Fri, 02 Jan 2026 03:05:05 GMT", 60.0),
-        ("Fri, 02 Jan 2026 03:00:00 GMT", 0.0),
-        ("Fri, 02 Jan 2026 03:05:05 -0000", None),
-        ("Fri, 99 Jan 2026 03:05:05 GMT", None),
-    ],
-)
-def test_retry_after_is_seconds_or_a_date(header: str | None, seconds: float | None) -> None:
-    assert rules.retry_after_seconds(header, NOW) == seconds
-
-
-@given(st.text(max_size=60))
-def test_no_retry_after_breaks_the_reading(header: str) -> None:
-    rules.retry_after_seconds(header, NOW)
-
-
 def test_a_receiver_is_given_up_after_three_days_and_not_before() -> None:
     assert not rules.given_up(NOW, NOW + timedelta(days=3, microseconds=-1))
     assert rules.given_up(NOW, NOW + timedelta(days=3))

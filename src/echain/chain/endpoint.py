@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from email.utils import parsedate_to_datetime
 from typing import Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -16,6 +15,7 @@ from echain.chain.circuit import Circuit, State
 from echain.chain.pace import Bucket, Window
 from echain.chain.wire import ChainUnreachable
 from echain.kernel.evm import Hash32
+from echain.kernel.retryafter import retry_after_seconds
 from echain.kernel.time import utc_now
 
 ANSWER_LIMIT_BYTES: Final = 64 * 1024 * 1024
@@ -212,7 +212,9 @@ class Endpoint:
             self.checked = False
             raise ChainUnreachable(f"no answer from the node: {type(error).__name__}") from error
         if status == 429:  # noqa: PLR2004 - Too Many Requests
-            raise TooOften("the node refuses more requests", _retry_after(headers.get("Retry-After")))
+            raise TooOften(
+                "the node refuses more requests", retry_after_seconds(headers.get("Retry-After"), utc_now())
+            )
         if answer.lstrip()[:1] in (b"{", b"["):
             return answer
         if status == 413:  # noqa: PLR2004 - Content Too Large
@@ -237,17 +239,3 @@ async def _bounded(response: aiohttp.ClientResponse) -> bytes:
 def _too_large(response: aiohttp.ClientResponse) -> AnswerTooLarge:
     response.close()
     return AnswerTooLarge(f"the node's answer is larger than {ANSWER_LIMIT_BYTES >> 20} MB")
-
-
-def _retry_after(text: str | None) -> float | None:
-    """Return the seconds that a ``Retry-After`` header names (RFC 9110, 10.2.3), None when it names none."""
-    if not text:
-        return None
-    try:
-        return max(0.0, float(text))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(text) - utc_now()).total_seconds())
-    except (ValueError, TypeError):
-        return None

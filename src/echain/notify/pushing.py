@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64encode
 from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Final, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from echain.infra.outbound import Outbound, TargetRefused, TargetUnreachable
 from echain.infra.secret import Secret
 from echain.kernel.errors import EchainError, Kind
+from echain.kernel.retryafter import retry_after_seconds
 from echain.kernel.time import to_unix
 from echain.notify.pushstore import Subscription
 
@@ -25,6 +25,7 @@ _GONE: Final = frozenset({404, 410})
 _TAKEN: Final = range(200, 300)
 _TRY_AGAIN: Final = frozenset({408, 425, 429})
 _SERVER_ERROR: Final = 500
+_LONGEST_DEFERRAL_SECONDS: Final = 3_600.0
 
 Urgency = Literal["low", "normal", "high"]
 
@@ -148,16 +149,9 @@ def _judge(status: int, retry_after: str | None, now: datetime) -> None:
 
 
 def _seconds(retry_after: str | None, now: datetime) -> float | None:
-    """Return what Retry-After says (RFC 9110 10.2.3), at most an hour; None when it says nothing."""
-    if retry_after is None:
-        return None
-    if retry_after.isdigit():
-        return float(min(int(retry_after[:9]), 3_600))
-    try:
-        seconds = (parsedate_to_datetime(retry_after) - now).total_seconds()
-    except (TypeError, ValueError):
-        return None
-    return min(max(seconds, 0.0), 3_600.0)
+    """Return what Retry-After says, at most an hour; None when it says nothing."""
+    seconds = retry_after_seconds(retry_after, now)
+    return None if seconds is None else min(seconds, _LONGEST_DEFERRAL_SECONDS)
 
 
 def _base64url(data: bytes) -> str:

@@ -24,6 +24,7 @@ from echain.infra.jobs import JobKind, Queue, Run
 from echain.infra.outbound import Outbound, TargetRefused, TargetUnreachable
 from echain.kernel.evm import checksum
 from echain.kernel.messages import Message
+from echain.kernel.retryafter import retry_after_seconds
 from echain.kernel.time import Clock
 from echain.webhooks import deliverystore as store
 from echain.webhooks import rules
@@ -153,7 +154,7 @@ class Courier:
 
     async def _failed(self, subscription_id: UUID, lease: UUID, attempt: Attempt, tried: Tried) -> None:
         now = self._clock()
-        retry_after = rules.retry_after_seconds(tried.retry_after, now)
+        retry_after = retry_after_seconds(tried.retry_after, now)
         next_try_at = now + rules.pause(attempt.failures + 1, retry_after, self._chance())
         reason = None
         if tried.status == rules.GONE:

@@ -6,7 +6,6 @@ import hmac
 import re
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from typing import Final
 from uuid import UUID
@@ -71,19 +70,6 @@ def pause(failures: int, retry_after: float | None, random: float) -> timedelta:
     if retry_after is not None:
         seconds = max(seconds, min(retry_after, LONGEST_RETRY_AFTER_SECONDS))
     return timedelta(seconds=seconds)
-
-
-def retry_after_seconds(header: str | None, now: datetime) -> float | None:
-    """Return what a Retry-After header asks for: seconds or a date; None for neither."""
-    text = (header or "").strip()
-    if re.fullmatch(r"[0-9]{1,9}", text):
-        return float(text)
-    try:
-        moment = parsedate_to_datetime(text)
-        return max(0.0, (moment - now).total_seconds())
-    except (ValueError, TypeError, OverflowError):
-        # No date, one without a zone, or one that no datetime can hold.
-        return None
 
 
 def given_up(failing_since: datetime, now: datetime) -> bool:
