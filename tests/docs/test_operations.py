@@ -14,6 +14,8 @@ import promql_parser as promql
 import pytest
 import yaml
 
+from echain.webhooks.inbox import RECEIVED
+
 ROOT = Path(__file__).parent.parent.parent
 OPERATIONS = ROOT / "docs" / "operations"
 SCRAPED = {"instance", "job"}
@@ -149,3 +151,8 @@ def test_every_panel_can_be_read_asks_for_what_is_measured_and_covers_no_other(
 def test_the_check_finds_what_is_wrong(expression: str, why: str, series: dict[str, set[str]]) -> None:
     with pytest.raises((ValueError, AssertionError), match=why):
         checked(expression, series)
+
+
+def test_the_alert_for_slow_webhooks_names_the_queue_that_they_wait_in(rules: list[dict[str, Any]]) -> None:
+    (slow,) = (rule for rule in rules if rule["alert"] == "WebhookSlow")
+    assert re.findall(r"queue (\w+)", slow["annotations"]["action"]) == [RECEIVED.queue.value]
