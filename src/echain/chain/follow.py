@@ -117,7 +117,10 @@ class Follower:
         self._pause_seconds = _SHORTEST_PAUSE_SECONDS
 
     async def run(self) -> None:
-        """Follow until cancelled, as the chain's only leader; whatever fails is tried again, ever slower."""
+        """Follow until cancelled, as the chain's only leader; whatever fails is tried again, ever slower.
+
+        What nobody foresaw too: it is logged whole, and neither the relay nor other chains stand still for it.
+        """
         while True:
             try:
                 await lead(self._database, self._chain.chain_id, self._follow)
@@ -128,6 +131,8 @@ class Follower:
                     code=error.code,
                     reason=str(error),
                 )
+            except Exception:
+                _log.exception("following failed", chain_id=self._chain.chain_id)
             await asyncio.sleep(self._pause_seconds)
             self._pause_seconds = min(_LONGEST_PAUSE_SECONDS, self._pause_seconds * 2)
 

@@ -75,14 +75,20 @@ class Heads:
     async def newest(self) -> AsyncGenerator[Block]:
         """Yield the head, at first the present one, whenever the node has another; never ends by itself.
 
-        A node that does not answer is asked again; that is logged once.
+        A node that does not answer is asked again; that is logged once. An error that nobody foresaw is
+        raised: who follows would wait for ever for one that has stopped looking.
         """
         tasks = [asyncio.create_task(self._poll())]
         tasks += [asyncio.create_task(self._listen(one)) for one in self._subscriptions]
+        for task in tasks:
+            task.add_done_callback(lambda _: self._arrived.set())
         try:
             while True:
                 await self._arrived.wait()
                 self._arrived.clear()
+                for task in tasks:
+                    if task.done():
+                        task.result()
                 if self._newest is not None:
                     yield self._newest
         finally:

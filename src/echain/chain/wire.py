@@ -108,18 +108,32 @@ class WireHeader(msgspec.Struct, gc=False, rename="camel"):
     logs_bloom: str = "0x0"
 
 
+_HIGHEST: Final = 2**63 - 1
+"""The highest number of a block, or time in seconds that is kept; no chain comes near."""
+
+_LAST_PLACE: Final = 2**31 - 1
+"""The same for the place of a log or transaction in its block."""
+
+
+def _bounded(number: int, highest: int = _HIGHEST) -> int:
+    if not 0 <= number <= highest:
+        raise Lie("the node tells of a number that no chain reaches")
+    return number
+
+
 def block_of(wire: WireHeader | FullHeader) -> Block:
     """Return a header in our terms.
 
     Raises:
         ChainUnreachable: its values are not hexadecimal.
+        Lie: a number in it is negative or beyond 63 bits.
     """
     try:
         return Block(
-            int(wire.number, 16),
+            _bounded(int(wire.number, 16)),
             Hash32(_hex(wire.hash[2:])),
             Hash32(_hex(wire.parent_hash[2:])),
-            int(wire.timestamp, 16),
+            _bounded(int(wire.timestamp, 16)),
             int(wire.logs_bloom, 16) if len(wire.logs_bloom) > len("0x") else 0,
         )
     except ValueError as error:
@@ -199,8 +213,12 @@ class _Bytes(dict[str, bytes]):
 class _Ints(dict[str, int]):
     """The same for quantities."""
 
+    def __init__(self, highest: int) -> None:
+        super().__init__()
+        self._highest = highest
+
     def __missing__(self, text: str) -> int:
-        value = self[text] = int(text, 16)
+        value = self[text] = _bounded(int(text, 16), self._highest)
         return value
 
 
@@ -209,15 +227,16 @@ def logs_of(wires: Sequence[WireLog]) -> list[Log]:
 
     Raises:
         ChainUnreachable: their values are not hexadecimal.
+        Lie: a number in them is negative or beyond what is kept.
     """
-    known, numbers = _Bytes(), _Ints()
+    known, numbers, places = _Bytes(), _Ints(_HIGHEST), _Ints(_LAST_PLACE)
     try:
         return [
             Log(
                 numbers[wire.block_number],
-                numbers[wire.log_index],
+                places[wire.log_index],
                 Hash32(known[wire.transaction_hash]),
-                numbers[wire.transaction_index],
+                places[wire.transaction_index],
                 Address(known[wire.address]),
                 # Signature hashes, holders and small token ids: most topics repeat as well.
                 tuple([known[topic] for topic in wire.topics]),
