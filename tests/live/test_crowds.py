@@ -71,7 +71,7 @@ async def dropped_at_once(count: int, database: Database, own_redis: Redis, one:
                 await say(database, 2)
                 await asyncio.sleep(0.01)
             await all_heard(crowd, await due(database), seconds=60)
-            return await asyncio.to_thread(one.metric, "echain_live_history_queries")
+            return await asyncio.to_thread(one.metric, "echain_live_history_queries_total")
 
 
 async def test_two_thousand_clients_dropped_at_once_miss_nothing(

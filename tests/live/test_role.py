@@ -41,6 +41,25 @@ async def test_a_restart_asks_all_to_come_back_and_ends_in_time(
     assert "Traceback" not in one.log
 
 
+async def test_deliveries_are_counted_once_however_often_they_are_asked_for(
+    database: Database, own_redis: Redis, role: Callable[..., Role]
+) -> None:
+    one = role()
+    one.start()
+    async with relaying(database, own_redis):
+        await one.until_ready()
+        async with connect(f"{one.ws}/ws/events") as client:
+            await client.send(json.dumps({"op": "subscribe", "channels": [ROOM]}))
+            await client.recv()
+            for more, told in ((3, 3), (2, 5)):
+                await say(database, more)
+                while json.loads(await client.recv())["id"] != str(told):
+                    pass
+                for _ in range(2):
+                    counted = await asyncio.to_thread(one.metric, "echain_live_deliveries_total")
+                    assert counted == told
+
+
 async def test_it_waits_for_a_database_that_is_not_there_yet(
     tmp_path: Path, own_postgres: Postgres, own_redis: Redis
 ) -> None:
