@@ -200,7 +200,6 @@ def _word_reader(kind: str) -> _Read:
     raise TypeError(f"{kind}: not a type of one word")
 
 
-INT2_MAX: Final = (1 << 15) - 1
 INT4_MAX: Final = (1 << 31) - 1
 INT8_MAX: Final = (1 << 63) - 1
 """What columns hold. Quantities from the chain are held to these; a key beyond them is no key of ours."""

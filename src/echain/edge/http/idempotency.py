@@ -21,7 +21,6 @@ CLAIM_TERM = timedelta(seconds=60)
 """How long a request may work on its answer before a retry may take over."""
 KEPT_TERM = timedelta(hours=24)
 """How long an answer is replayed, from the first request on."""
-MAX_KEY_LENGTH = 255
 KEY_PATTERN = r"^[\x21-\x7e]{1,255}$"
 
 _KEY = re.compile(KEY_PATTERN)
