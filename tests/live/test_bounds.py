@@ -293,6 +293,66 @@ async def test_one_address_may_not_take_all_places() -> None:
         assert stage.desk.places._by_address == {}
 
 
+PROXIED = Limits(per_address=2, count_loopback=True, proxies=("127.0.0.0/8", "10.0.0.0/8"))
+
+
+async def knocked(stage: Stage, forwarded: str) -> tuple[bytes, asyncio.StreamWriter]:
+    """Ask for a WebSocket as a proxy does for somebody; return the first line of the answer."""
+    reader, writer = await raw(stage)
+    writer.write(UPGRADE.replace(b"\r\n\r\n", f"\r\nX-Forwarded-For: {forwarded}\r\n\r\n".encode()))
+    return await reader.readline(), writer
+
+
+async def test_behind_a_trusted_proxy_each_address_has_its_own_places() -> None:
+    async with staged(limits=PROXIED) as stage:
+        held = []
+        # What stands further left was written by the client itself.
+        for forwarded in ("1.1.1.1, 198.51.100.1", "1.1.1.2, 198.51.100.1, 10.1.2.3", "198.51.100.2"):
+            line, writer = await knocked(stage, forwarded)
+            assert line.startswith(b"HTTP/1.1 101 ")
+            held.append(writer)
+        line, writer = await knocked(stage, "1.1.1.3, 198.51.100.1")
+        assert line.startswith(b"HTTP/1.1 429 ")
+        writer.close()
+        held.pop(0).close()
+        await stage.until(lambda: stage.desk.places._by_address == {"198.51.100.1": 1, "198.51.100.2": 1})
+        line, writer = await knocked(stage, "198.51.100.1")
+        assert line.startswith(b"HTTP/1.1 101 ")
+        for one in [*held, writer]:
+            one.close()
+        await stage.until(lambda: not stage.desk.places.taken)
+        assert stage.desk.places._by_address == {}
+
+
+async def test_a_header_from_no_proxy_of_ours_gives_nobody_more_places() -> None:
+    limits = Limits(per_address=2, count_loopback=True, proxies=("10.0.0.0/8",))
+    async with staged(limits=limits) as stage:
+        answers = [await knocked(stage, f"198.51.100.{number}") for number in range(3)]
+        assert [line.split()[1] for line, _ in answers] == [b"101", b"101", b"429"]
+        for _, writer in answers:
+            writer.close()
+
+
+async def test_streams_and_sessions_that_poll_are_counted_behind_a_proxy_too() -> None:
+    async with staged(limits=PROXIED) as stage, aiohttp.ClientSession() as http:
+        first = {"X-Forwarded-For": "2001:db8::1"}
+        async with http.get(f"{stage.http}/sse/events?channel=event:one", headers=first):
+            # Requests that one connection carries for many hold no place once they are answered.
+            for number in range(1, 5):
+                other = {"X-Forwarded-For": f"2001:db8::{number:x}"}
+                async with http.get(f"{stage.http}/health/live", headers=other) as answer:
+                    assert answer.status == 200
+                assert stage.desk.places._by_address == {"2001:db8::/64": 1}
+            # Another connection of the proxy's, so that the session is the one that is held.
+            polling = f"{stage.http}/socket.io/?EIO=4&transport=polling"
+            async with http.get(polling, headers={"X-Forwarded-For": "198.51.100.1"}) as answer:
+                assert answer.status == 200
+            assert stage.desk.places._by_address == {"2001:db8::/64": 1, "198.51.100.1": 1}
+            async with http.get(polling, headers={"X-Forwarded-For": "198.51.100.1"}) as answer:
+                assert answer.status == 429, "its session, and this request's own connection"
+        await stage.until(lambda: stage.desk.places._by_address == {"198.51.100.1": 1})
+
+
 async def test_sessions_that_poll_take_places_too() -> None:
     async with staged(limits=Limits(connections=4)) as stage, aiohttp.ClientSession() as http:
         url = f"{stage.http}/socket.io/?EIO=4&transport=polling"

@@ -187,6 +187,7 @@ def _limits(config: Config, *, files: int) -> Limits:
     return Limits(
         connections=min(config.realtime_connections, max(1, files - _FILES_ASIDE)),
         per_address=config.realtime_per_address,
+        proxies=config.trusted_proxies,
     )
 
 

@@ -7,11 +7,11 @@ the address that sent them: who guesses is shut out for a while, everywhere, and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgspec
 
+from echain.edge.addresses import Proxies, site_of
 from echain.edge.http.call import Caller
 from echain.edge.http.rendering import Header
 from echain.infra.metrics import Counter, Metrics
@@ -20,10 +20,7 @@ from echain.kernel.errors import EchainError, Kind
 
 WINDOW_SECONDS: Final = 900
 _MINUTE: Final = 60
-_HOST_BITS: Final = 64
 _READS: Final = frozenset({"GET", "HEAD"})
-
-Networks: TypeAlias = Sequence[IPv4Network | IPv6Network]
 
 
 class LimitReached(EchainError):
@@ -62,7 +59,7 @@ class Limits:
             ValueError: one of them is no network.
         """
         self._quotas = quotas
-        self._proxies: Networks = [ip_network(proxy) for proxy in proxies]
+        self._proxies = Proxies(proxies)
         self._anonymous = Quota("anonymous-writes", allowance.anonymous_writes, WINDOW_SECONDS)
         self._user = Quota("writes", allowance.user_writes, WINDOW_SECONDS)
         self._gate = Quota("scans", allowance.gate_writes, _MINUTE)
@@ -74,30 +71,19 @@ class Limits:
         self._limited: Callable[[str], Counter] = counter.labels
 
     def address(self, peer: str, headers: Mapping[bytes, bytes]) -> str:
-        """Return the address that a request comes from: the last hop that is no proxy of ours.
-
-        An IPv6 address stands for its /64, which one customer has to themselves.
-        """
-        hops = headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",") if self._proxies else []
-        address = peer
-        while hops and self._is_proxy(address):
-            hop = hops.pop().strip()
-            try:
-                address = str(ip_address(hop))
-            except ValueError:
-                break
-        return address
+        """Return the address that a request comes from: the last hop that is no proxy of ours."""
+        return self._proxies.origin(peer, headers.get(b"x-forwarded-for", b"").decode("latin-1"))
 
     def admit(self, address: str) -> None:
         """Raise `ShutOut` for an address from which too many refused credentials came."""
-        turn = self._quotas.spent(self._refusals, _subject(address))
+        turn = self._quotas.spent(self._refusals, site_of(address))
         if turn is not None:
             self._limited(self._refusals.name).inc()
             raise ShutOut(retryAfterSeconds=turn.seconds)
 
     async def refused(self, address: str) -> None:
         """Count credentials that were refused."""
-        await self._quotas.take(self._refusals, _subject(address))
+        await self._quotas.take(self._refusals, site_of(address))
 
     async def take(self, method: str, caller: Caller | None, address: str) -> list[Header]:
         """Count a request and return where its caller stands.
@@ -119,31 +105,12 @@ class Limits:
             return self._anonymous
         return self._gate if caller.kind == "gate" else self._user
 
-    def _is_proxy(self, address: str) -> bool:
-        try:
-            parsed = ip_address(address)
-        except ValueError:
-            return False
-        return any(parsed in network for network in self._proxies if network.version == parsed.version)
-
 
 def _caller(caller: Caller | None, address: str) -> str:
     if caller is None:
-        return _subject(address)
+        return site_of(address)
     # A key has its own turns, so that one program cannot use up another's.
     return f"key:{caller.key}" if caller.key is not None else f"{caller.kind}:{caller.id}"
-
-
-def _subject(address: str) -> str:
-    if ":" not in address:
-        return address
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ip_network((parsed, _HOST_BITS), strict=False))
 
 
 def _standing(quota: Quota, turn: Turn) -> list[Header]:

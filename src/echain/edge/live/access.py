@@ -43,12 +43,14 @@ class Limits(msgspec.Struct, frozen=True):
 
     ``backlog_bytes`` is what may wait for one connection before it counts as slow; ``stuck_seconds`` is how
     long it may stay so. ``ops_per_second`` with ``ops_burst`` bound what a connection may ask. Addresses of
-    this machine are not counted unless ``count_loopback``: a proxy stands there.
+    this machine are not counted unless ``count_loopback``: a proxy stands there. ``proxies`` are networks
+    whose ``X-Forwarded-For`` says which address is counted in place of theirs.
     """
 
     connections: int = 20_000
     per_address: int = 512
     count_loopback: bool = False
+    proxies: tuple[str, ...] = ()
     channels: int = 100
     ops_per_second: float = 20.0
     ops_burst: int = 60

@@ -118,6 +118,7 @@ class Door(asyncio.BufferedProtocol):
         "_url",
         "address",
         "on_gone",
+        "peer",
     )
 
     def __init__(self, house: House) -> None:
@@ -130,6 +131,7 @@ class Door(asyncio.BufferedProtocol):
         self._refusal: HTTPStatus | None = None
         self._stream: Stream | None = None
         self._deadline = 0.0
+        self.peer = ""
         self.address = ""
         self.on_gone: Callable[[], None] | None = None
         self._parser: Any = httptools.HttpRequestParser(self)
@@ -149,7 +151,7 @@ class Door(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         peer = transport.get_extra_info("peername")
-        self.address = str(peer[0]) if peer else ""
+        self.peer = self.address = str(peer[0]) if peer else ""
         self._transport.set_write_buffer_limits(self._house.rules.backlog_bytes)
         self._deadline = self._house.monotonic() + self._house.rules.request_seconds
         self._house.wheel.put(self, self._deadline)
@@ -296,7 +298,18 @@ class Door(asyncio.BufferedProtocol):
         elif self._ahead:
             self._request = self._ahead.popleft()
             self._state = _State.ANSWERING
-            self._house.route(self, self._request)
+            forwarded = self._request.headers.get("x-forwarded-for")
+            if forwarded is None or self._stands_for(self._house.places.origin(self.peer, forwarded)):
+                self._house.route(self, self._request)
+            else:
+                self._refuse(HTTPStatus.TOO_MANY_REQUESTS)
+
+    def _stands_for(self, address: str) -> bool:
+        """Count the connection for whom it speaks; a proxy's carries requests of one after another."""
+        if address == self.address or self._house.places.move(self.address, address):
+            self.address = address
+            return True
+        return False
 
     # What whoever answers calls.
 
@@ -310,6 +323,7 @@ class Door(asyncio.BufferedProtocol):
         if self._state is not _State.ANSWERING or request is None:
             return
         self._request, self.on_gone = None, None
+        self._stands_for(self.peer)
         length = [] if status is HTTPStatus.NO_CONTENT else [("Content-Length", str(len(body)))]
         keep = request.keep_alive and self._parser is not None
         connection = [] if keep else [("Connection", "close")]

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from ipaddress import IPv6Address, ip_address
 
+from echain.edge.addresses import Proxies, parsed, site_of
 from echain.edge.live.access import Limits
-
-_SITE_BITS = 64
-"""An IPv6 user has a whole network of so many bits, so that counts as one address."""
 
 _TURNED_AWAY = 100
 """Connections beyond all places that may be open while they are told; less than the files kept aside."""
@@ -19,6 +16,7 @@ class Places:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._proxies = Proxies(limits.proxies)
         self._taken = 0
         self._turning_away = 0
         self._by_address: dict[str, int] = {}
@@ -31,20 +29,39 @@ class Places:
         """Take a place for a connection from ``address``; return why there is none."""
         if self._taken >= self._limits.connections:
             return HTTPStatus.SERVICE_UNAVAILABLE
-        site = self._site(address)
-        if site:
-            count = self._by_address.get(site, 0)
-            if count >= self._limits.per_address:
-                return HTTPStatus.TOO_MANY_REQUESTS
-            self._by_address[site] = count + 1
+        if not self._counted(address):
+            return HTTPStatus.TOO_MANY_REQUESTS
         self._taken += 1
         return None
+
+    def origin(self, peer: str, forwarded: str) -> str:
+        """Return the address that a request comes from; ``forwarded`` is what it says of its way."""
+        return self._proxies.origin(peer, forwarded)
+
+    def move(self, before: str, after: str) -> bool:
+        """Count a connection for another address, for which its proxy speaks; False if it has enough."""
+        if not self._counted(after):
+            return False
+        self._uncounted(before)
+        return True
 
     def give(self, address: str) -> None:
         """Give back the place of a connection from ``address``; an empty one has none."""
         if not address:
             return
         self._taken -= 1
+        self._uncounted(address)
+
+    def _counted(self, address: str) -> bool:
+        site = self._site(address)
+        if site:
+            count = self._by_address.get(site, 0)
+            if count >= self._limits.per_address:
+                return False
+            self._by_address[site] = count + 1
+        return True
+
+    def _uncounted(self, address: str) -> None:
         site = self._site(address)
         count = self._by_address.pop(site, 1) - 1
         if site and count > 0:
@@ -62,15 +79,8 @@ class Places:
         self._turning_away -= 1
 
     def _site(self, address: str) -> str:
-        """Return what is counted as one, empty for what is not."""
-        try:
-            ip = ip_address(address.split("%", 1)[0])
-        except ValueError:
-            return address
-        if isinstance(ip, IPv6Address):
-            ip = ip.ipv4_mapped or ip
-        if ip.is_loopback and not self._limits.count_loopback:
+        """Return what is counted as one, empty for what is not: a proxy, or this machine as one."""
+        ip = parsed(address)
+        if ip is not None and ip.is_loopback and not self._limits.count_loopback:
             return ""
-        if isinstance(ip, IPv6Address):
-            return str(int(ip) >> (128 - _SITE_BITS))
-        return str(ip)
+        return "" if self._proxies.trusts(address) else site_of(address)
