@@ -306,14 +306,18 @@ async def is_done(database: Database, job: int) -> bool:
 async def test_jobs_outlive_a_restart_of_the_database(own_postgres: Postgres) -> None:
     database = await Database.connect(own_postgres.url(), size=4)
     await prepared(database)
-    began, go = asyncio.Event(), asyncio.Event()
+    began, go, refused = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def handle(run: Run[Work]) -> None:
         if run.payload.number == 1:
             began.set()
             await go.wait()
-        async with run.effect() as tx:
-            await tx.execute("INSERT INTO effects VALUES ($1, 0)", run.payload.number)
+        try:
+            async with run.effect() as tx:
+                await tx.execute("INSERT INTO effects VALUES ($1, 0)", run.payload.number)
+        except DatabaseUnavailable:
+            refused.set()
+            raise
 
     async with working(database, own_postgres.url(), handle, stale_seconds=30):
         await add(database, Work(1))
@@ -321,7 +325,8 @@ async def test_jobs_outlive_a_restart_of_the_database(own_postgres: Postgres) ->
         own_postgres.stop()
         go.set()
         # The effect is refused while the server is away; that is no try, and nothing is forgotten.
-        await asyncio.sleep(0.3)
+        async with asyncio.timeout(20):
+            await refused.wait()
         own_postgres.start()
         await until(lambda: added(database, Work(2)))
         await until(lambda: emptied(database))

@@ -11,6 +11,7 @@ from datetime import timedelta
 import asyncpg
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 from tests.conftest import psql
 from tests.infra.relaying import relayed, relaying, running, said, say, tip, until
 
@@ -235,8 +236,9 @@ async def test_what_one_batch_meets_does_not_end_the_relay(
         await say(database, said(1))
         await relayed(database)
         await database.execute("ALTER TABLE messages RENAME TO elsewhere")
-        await say(database, said(2))
-        await asyncio.sleep(0.3)
+        with capture_logs() as logged:
+            await say(database, said(2))
+            await until(lambda: any(line["event"] == "relay.failed" for line in logged))
         await database.execute("ALTER TABLE elsewhere RENAME TO messages")
         await relayed(database)
     assert [number(message) for message in await all_messages(database)] == [1, 2]

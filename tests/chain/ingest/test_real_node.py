@@ -182,6 +182,21 @@ async def test_two_indexers_on_one_chain_lose_and_double_nothing(devnet: Devnet,
         await rpc.close()
 
 
+async def standing_by(database: Database) -> None:
+    """Wait until one session leads, and another one has asked for the lead in vain."""
+    async with asyncio.timeout(10):
+        while not await database.fetchval(
+            """
+            SELECT count(*) FILTER (WHERE lock.pid IS NULL AND activity.query LIKE '%pg_try_advisory_lock%')
+                       > 0 AND count(lock.pid) > 0
+            FROM pg_stat_activity AS activity
+            LEFT JOIN pg_locks AS lock ON lock.pid = activity.pid AND lock.locktype = 'advisory'
+            WHERE activity.datname = current_database() AND activity.pid <> pg_backend_pid()
+            """
+        ):
+            await asyncio.sleep(0.02)
+
+
 async def test_a_standby_takes_over_when_the_leader_dies(
     devnet: Devnet, database: Database, database_url: str
 ) -> None:
@@ -191,7 +206,7 @@ async def test_a_standby_takes_over_when_the_leader_dies(
         devnet.buy(1, 1)
         await settled(devnet, database)
         async with following(devnet, database, chain):
-            await asyncio.sleep(0.5)
+            await standing_by(database)
             os.kill(leader.pid, signal.SIGKILL)
             leader.wait()
             devnet.buy(2, 2)
