@@ -8,7 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 from echain.edge.live.access import ChannelPrivate, ChannelUnknown, Grant, Identity, Limits, Origins, Timing
@@ -21,7 +21,7 @@ from echain.edge.live.verbs import Verbs
 from echain.entry.realtime import JOINS, names_of
 from echain.infra.messagestore import Relayed
 from echain.infra.metrics import Metrics
-from echain.kernel.time import utc_now
+from echain.kernel.time import Clock, utc_now
 
 ADA = "0x" + "Aa" * 20
 BO = "0x" + "Bb" * 20
@@ -71,13 +71,14 @@ class Told:
 
 @dataclass
 class People:
-    """Tokens and whom they stand for."""
+    """Tokens and whom they stand for, until when by their clock."""
 
+    clock: Clock = utc_now
     known: dict[str, Identity] = field(default_factory=dict)
 
     def token(self, address: str, *, seconds: float = 3600) -> str:
         token = f"token-{uuid4().hex}"
-        self.known[token] = Identity(uuid4(), address, datetime.now(UTC) + timedelta(seconds=seconds))
+        self.known[token] = Identity(uuid4(), address, self.clock() + timedelta(seconds=seconds))
         return token
 
     def session(self, token: str) -> UUID:
@@ -128,10 +129,14 @@ class Stage:
 
 @asynccontextmanager
 async def staged(
-    *, limits: Limits | None = None, timing: Timing | None = None, recent: Recent | None = None
+    *,
+    limits: Limits | None = None,
+    timing: Timing | None = None,
+    recent: Recent | None = None,
+    clock: Clock = utc_now,
 ) -> AsyncIterator[Stage]:
     """Listen on a free port while the block lasts."""
-    told, people, metrics = Told(), People(), Metrics()
+    told, people, metrics = Told(), People(clock), Metrics()
     hub = Hub(recent or Recent(), names_of)
     told.hub = hub
     desk = Desk(
@@ -139,7 +144,7 @@ async def staged(
         Past(hub, told),
         policy=policy,
         identify=people.identify,
-        clock=utc_now,
+        clock=clock,
         metrics=metrics,
         limits=limits or Limits(),
         timing=timing or Timing(resolution=0.02, closing=0.3),

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 import websockets
+from tests.accounts.people import Clock
 from tests.live.stage import ADA, BO, EVENT, Stage, staged
 from websockets.asyncio.client import ClientConnection, connect
 
+from echain.edge.live import desk
 from echain.edge.live.access import Limits, Timing
 
 
@@ -139,22 +141,42 @@ async def test_a_token_opens_the_channel_of_its_wallet_and_no_other(stage: Stage
         assert (await hear(client))["channel"] == f"user:{ADA}", "a wrong token takes nothing away"
 
 
-async def test_a_token_that_is_renewed_in_time_keeps_private_channels_open(stage: Stage) -> None:
-    async with connect(f"{stage.ws}/ws/events") as client:
+async def test_a_token_that_is_renewed_in_time_keeps_private_channels_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[float | None] = []
+    look = desk._Expiry.due
+
+    def looked(expiry: desk._Expiry, now: float) -> float | None:
+        looks.append(look(expiry, now))
+        return looks[-1]
+
+    monkeypatch.setattr(desk._Expiry, "due", looked)
+    clock = Clock()
+    async with staged(clock=clock) as stage, connect(f"{stage.ws}/ws/events") as client:
         await ask(client, op="auth", token=stage.people.token(ADA, seconds=0.3))
         await ask(client, op="subscribe", channels=[f"user:{ADA}"])
         await ask(client, op="auth", token=stage.people.token(ADA, seconds=1.0))
-        await asyncio.sleep(0.5)
+        clock.pass_by(seconds=0.5)
+        before = len(looks)
+        await stage.until(lambda: len(looks) > before)
+        assert looks[-1] is not None, "the second token still holds when the first is over"
         stage.told.sold(f"user:{ADA}")
         assert (await hear(client))["channel"] == f"user:{ADA}"
         await ask(client, op="auth", token=stage.people.token(ADA, seconds=0.1))
+        clock.pass_by(seconds=0.2)
         lost = await hear(client)
         assert (lost["type"], lost["data"]) == (
             "unauthorized",
             {"reason": "expired", "channels": [f"user:{ADA}"]},
         )
-        await asyncio.sleep(0.6)
-        assert (await ask(client, op="ping"))["type"] == "pong", "told once"
+        waiting = stage.desk.wheel._slots
+        await stage.until(
+            lambda: not any(isinstance(one, desk._Expiry) for slot in waiting.values() for one in slot)
+        )
+        assert (await ask(client, op="ping"))["type"] == "pong", (
+            "told once, though its first deadline came, too"
+        )
 
 
 @pytest.mark.parametrize(
