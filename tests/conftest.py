@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from echain.chain.ethaccount import account
 from echain.infra.database import Database
 from echain.infra.embedded import child
 from echain.infra.embedded.anvil import Anvil
 from echain.infra.embedded.postgres import Postgres
 from echain.infra.embedded.redis import Redis
+
+account()
+"""Before any test imports it by itself, which would take the bound of recursion away."""
 
 VOLATILE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "64MB"}
 """A test's data need not survive the machine."""

@@ -1,8 +1,4 @@
-"""The key that the platform signs with; it leaves here only as signatures and in encrypted files.
-
-``eth_account`` is imported where it is used: it computes tables for curves that are not ours, which would
-add half a second to the start of every process that only needs to know the key's address.
-"""
+"""The key that the platform signs with; it leaves here only as signatures and in encrypted files."""
 
 from __future__ import annotations
 
@@ -14,6 +10,7 @@ from typing import Any, Final, Never, cast
 import msgspec
 from coincurve import PrivateKey
 
+from echain.chain.ethaccount import account
 from echain.infra.secret import Secret
 from echain.kernel.errors import EchainError, Kind
 from echain.kernel.evm import Address, Hash32, checksum, keccak
@@ -72,9 +69,7 @@ class Key:
 
     def sign(self, transaction: Unsigned) -> Signed:
         """Return the signed transaction; the same input always gives the same bytes (RFC 6979)."""
-        from eth_account import Account
-
-        signed = Account.sign_transaction(
+        signed = account().sign_transaction(
             {
                 "type": 2,
                 "chainId": transaction.chain_id,
@@ -96,9 +91,7 @@ class Key:
         Raises:
             FileExistsError: there is a file already; a key is never overwritten.
         """
-        from eth_account import Account
-
-        content = json.dumps(Account.encrypt(self._private, password.reveal()))
+        content = json.dumps(account().encrypt(self._private, password.reveal()))
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(content)
@@ -123,14 +116,12 @@ def load_keystore(path: Path, password: Secret) -> Key:
     Raises:
         KeyUnusable: the file cannot be read, is of another shape, or the password is wrong.
     """
-    from eth_account import Account
-
     try:
         content = cast("dict[str, Any]", json.loads(path.read_text()))
     except (OSError, ValueError) as error:
         raise KeyUnusable(f"the key file {path} cannot be read: {type(error).__name__}") from None
     try:
-        private_key = Account.decrypt(content, password.reveal())
+        private_key = account().decrypt(content, password.reveal())
     except (ValueError, TypeError, KeyError):
         raise KeyUnusable(f"the key file {path} does not open with this password") from None
     return Key(Secret(bytes(private_key).hex()))

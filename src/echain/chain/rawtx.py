@@ -9,6 +9,7 @@ import msgspec
 import rlp
 from hexbytes import HexBytes
 
+from echain.chain.ethaccount import account
 from echain.kernel.errors import invalid_field
 from echain.kernel.evm import Address, Hash32, keccak
 
@@ -39,14 +40,11 @@ def parse_raw(text: str, *, path: str = "raw") -> RawTransaction:
     Raises:
         Invalid: anything else; ``path`` names the field.
     """
-    # Imported only here: it takes half a second, which most processes never need.
-    from eth_account import Account
-
     raw = _bytes(text, path)
     # The library's parsers were not written for strangers' bytes: whatever they raise means "no transaction".
     try:
         chain_id, nonce = _legacy(raw) if raw[0] >= _LEGACY_FROM else _typed(raw)
-        sender = Address(bytes.fromhex(Account.recover_transaction(raw)[2:]))
+        sender = Address(bytes.fromhex(account().recover_transaction(raw)[2:]))
     except Exception as error:
         raise invalid_field(path, f"this is no signed transaction: {_reason(error)}") from error
     return RawTransaction(raw, keccak(raw), chain_id, sender, nonce)
@@ -67,6 +65,7 @@ def _bytes(text: str, path: str) -> bytes:
 def _typed(raw: bytes) -> tuple[int, int]:
     if raw[0] not in _TYPES:
         raise _Refused(f"transactions of type {raw[0]} are not taken")
+    account()  # comes first, so that this import finds everything there
     from eth_account.typed_transactions.typed_transaction import TypedTransaction
 
     fields = cast("list[Any]", rlp.decode(raw[1:]))

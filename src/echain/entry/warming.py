@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from importlib import import_module
+
+from echain.chain.ethaccount import account
 
 
 async def warm_transactions() -> None:
     """Import what reads and signs transactions: half a second that nobody's first transaction should pay."""
-    await asyncio.to_thread(import_module, "eth_account")
+    await asyncio.to_thread(account)
