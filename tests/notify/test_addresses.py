@@ -304,6 +304,6 @@ async def test_without_a_mail_server_nothing_is_promised(silent_town: Town) -> N
     )
     ada = await town.shop.person()
     refused = await town.answer(ada, "PUT", "/me/email", {"email": "ada@x.example"})
-    assert (refused.status, refused.error["code"]) == (503, "notify.email_unavailable")
+    assert (refused.status, refused.error["code"]) == (409, "notify.email_unavailable")
     ways = (await town.ask(ada, "GET", "/me/notification-preferences"))["ways"]
     assert ways["email"] == {"available": False, "reason": "this platform has no mail server"}

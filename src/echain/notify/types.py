@@ -264,7 +264,7 @@ class TooManySubscriptions(EchainError):
 class EmailUnavailable(EchainError):
     """This platform sends no e-mail; its operator has not set a mail server."""
 
-    kind = Kind.UNAVAILABLE
+    kind = Kind.CONFLICT
     code = "notify.email_unavailable"
 
 
