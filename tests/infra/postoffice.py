@@ -153,7 +153,10 @@ async def post_office(
 
     def hang_up() -> None:
         while transports:
-            transports.pop().abort()  # pyright: ignore[reportAttributeAccessIssue] -- sockets' have it
+            transport = transports.pop()
+            # One that has ended by itself may have let go of its TLS already.
+            if not transport.is_closing():
+                transport.abort()  # pyright: ignore[reportAttributeAccessIssue] -- sockets' have it
 
     office.hang_up = hang_up
     try:

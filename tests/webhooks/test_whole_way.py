@@ -59,8 +59,11 @@ async def publish(office: Office, channel: str, first: int, count: int) -> None:
 
 
 async def all_heard(receiver: Receiver, count: int) -> list[int]:
-    """Return the numbers as they came, repeats left out, once there are so many."""
-    async with asyncio.timeout(25):
+    """Return the numbers as they came, repeats left out, once there are so many.
+
+    What a worker was at when it stopped is taken up after half a minute.
+    """
+    async with asyncio.timeout(80):
         while True:
             numbers = [json.loads(request.body)["data"]["n"] for request in receiver.requests]
             seen = list(dict.fromkeys(numbers))

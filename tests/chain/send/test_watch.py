@@ -133,6 +133,8 @@ async def test_a_hash_is_watched_even_before_the_node_has_it(world, client):
     assert answer.status == 201
     assert (await seen(client, signed))["status"] == "unknown"
     await world.rpc.call("eth_sendRawTransaction", [to_hex(signed.raw)])
+    while await world.rpc.call("eth_getTransactionReceipt", [to_hex(signed.hash)]) is None:
+        await asyncio.sleep(0.01)
     assert (await seen(client, signed))["status"] == "mined"
 
 
