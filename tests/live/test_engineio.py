@@ -16,6 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from echain.edge.live.access import Limits, Timing
 from echain.edge.live.engine import EngineSession
+from echain.kernel.messages import SCHEMA
 
 FAST = Timing(ping_interval=0.3, ping_timeout=0.2, resolution=0.02, closing=0.2)
 
@@ -181,7 +182,7 @@ async def test_packets_of_a_payload_are_taken_in_order(stage: Stage, http: aioht
     answered: list[str] = []
     while len(answered) < 3:
         answered += (await poll(stage, http, sid))[1].split("\x1e")
-    assert answered[0] == '431[{"success":true,"data":{"id":"0","channel":"event:one"}}]'
+    assert answered[0] == '431[{"success":true,"data":{"id":"0","channel":"event:one","schema":1}}]'
     assert answered[1] == '432[{"success":true,"data":{"channels":["event:one"]}}]'
     assert answered[2].startswith('433[{"success":false,"error":{"code":"live.operation_unknown"')
 
@@ -379,7 +380,7 @@ async def test_the_older_names_join_and_leave(stage: Stage, event: str, channel:
         await client.send(f"421[{event}]")
         assert json.loads((await text(client)).removeprefix("431"))[0] == {
             "success": True,
-            "data": {"id": "0", "channel": channel},
+            "data": {"id": "0", "channel": channel, "schema": SCHEMA},
         }
         stage.told.sold(channel)
         assert json.loads((await text(client))[2:])[1]["channel"] == channel

@@ -16,6 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from echain.edge.live import desk
 from echain.edge.live.access import Limits, Timing
+from echain.kernel.messages import SCHEMA
 
 
 async def ask(client: ClientConnection, **op: Any) -> Any:
@@ -38,7 +39,7 @@ async def test_a_subscriber_hears_what_is_told_from_then_on(stage: Stage) -> Non
         answer = await ask(client, op="subscribe", channels=[EVENT], ref=7)
         assert (answer["type"], answer["ref"]) == ("subscribed", 7)
         joined = [{"asked": EVENT, "channel": EVENT}]
-        assert answer["data"] == {"id": "1", "channels": joined, "refused": []}
+        assert answer["data"] == {"id": "1", "channels": joined, "refused": [], "schema": SCHEMA}
         stage.told.say((EVENT, "ticket_sold", {"price": "5"}), ("event:two", "ticket_sold", {}))
         stage.told.say((EVENT, "reverted", {"ids": ["2"]}))
         sold, reverted = await hear(client), await hear(client)

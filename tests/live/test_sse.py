@@ -13,6 +13,7 @@ import pytest
 from tests.live.stage import ADA, EVENT, ORIGIN, Stage, staged
 
 from echain.edge.live.access import Timing
+from echain.kernel.messages import SCHEMA
 
 
 class Reader:
@@ -54,7 +55,8 @@ async def test_a_stream_begins_with_its_position_and_brings_messages_with_ids(st
     async with stream(stage, f"channel={EVENT}") as reader:
         first = await reader.event()
         assert (first["event"], first["id"]) == ("subscribed", "3")
-        assert json.loads(first["data"])["channels"] == [{"asked": EVENT, "channel": EVENT}]
+        began = json.loads(first["data"])
+        assert (began["channels"], began["schema"]) == ([{"asked": EVENT, "channel": EVENT}], SCHEMA)
         stage.told.say((EVENT, "ticket_sold", {"text": "a\nb\r\n\u2028"}))
         message = await reader.event()
         assert message["id"] == "4"

@@ -14,6 +14,7 @@ import pytest
 from tests.live.stage import ADA, EVENT, Stage, staged
 
 from echain.edge.live.access import Timing
+from echain.kernel.messages import SCHEMA
 
 ROOT = Path(__file__).parents[2]
 NODE = ROOT / ".venv" / "bin" / "node"
@@ -90,7 +91,7 @@ async def test_socketio_client_joins_and_hears_both_names(stage: Stage, transpor
             await client.happened("connect")
         assert await client.emit("join-event", "draft") == {
             "success": True,
-            "data": {"id": "0", "channel": EVENT},
+            "data": {"id": "0", "channel": EVENT, "schema": SCHEMA},
         }
         stage.told.say((EVENT, "ticket_sold", {"buyer": "ü € \U0001f3ab"}))
         heard = [await client.happened("event") for _ in range(2)]

@@ -21,6 +21,7 @@ from tests.webhooks.office import KEYS, ROOT, Office, Person
 from echain.infra import outbound
 from echain.infra.database import Tx
 from echain.infra.outbound import Outbound, Rules
+from echain.kernel.messages import SCHEMA
 from echain.webhooks import deliverystore, spread
 from echain.webhooks.courier import LEASE, Courier
 from echain.webhooks.jobs import measure
@@ -72,6 +73,7 @@ async def test_a_message_arrives_as_live_clients_get_it_and_signed(
     delivery = request.headers["echain-delivery"]
     assert json.loads(request.body) == {
         "delivery": delivery,
+        "schema": SCHEMA,
         "id": "1",
         "type": "ticket_sold",
         "channel": ada.channel,

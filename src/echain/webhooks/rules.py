@@ -14,7 +14,7 @@ import msgspec
 
 from echain.kernel.errors import Invalid
 from echain.kernel.evm import Address, checksum
-from echain.kernel.messages import TYPES
+from echain.kernel.messages import SCHEMA, TYPES
 from echain.kernel.time import to_unix
 
 PING: Final = "ping"
@@ -120,6 +120,8 @@ def body_of(
     """Return what is posted: a message as live clients get it, and the delivery that brings it."""
     head = {
         "delivery": str(delivery_id),
+        # Kept with the message: what waits may be older than the program that posts it.
+        "schema": SCHEMA,
         "id": None if message_id is None else str(message_id),
         "type": kind,
         "channel": channel,

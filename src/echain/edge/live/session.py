@@ -22,6 +22,7 @@ from echain.edge.live.access import (
 from echain.edge.live.past import Follower
 from echain.edge.live.wire import Wire
 from echain.kernel.errors import EchainError
+from echain.kernel.messages import SCHEMA
 
 if TYPE_CHECKING:
     from echain.edge.live.desk import Desk
@@ -57,11 +58,15 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Subscribed(msgspec.Struct, frozen=True):
-    """What came of a subscription. ``id`` is from where on messages come: keep it until the first arrives."""
+    """What came of a subscription. ``id`` is from where on messages come: keep it until the first arrives.
+
+    ``schema`` is the version of the messages: said here, so that it costs nothing a message.
+    """
 
     id: str
     channels: list[Joined]
     refused: list[Refused]
+    schema: int = SCHEMA
 
 
 class Session(Follower):

@@ -89,7 +89,7 @@ async def _join(asker: Asker, verb: Verb, arguments: tuple[object, ...], answer:
         if done.refused:
             answer(failure(done.refused[0].code, done.refused[0].message))
         else:
-            answer(success({"id": done.id, "channel": done.channels[0].channel}))
+            answer(success({"id": done.id, "channel": done.channels[0].channel, "schema": done.schema}))
 
     await asker.subscribe(asked_of([name], after), reply)
 
