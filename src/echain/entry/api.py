@@ -71,6 +71,9 @@ def serve(config: Config) -> None:
 
 async def _serve(config: Config, listening: socket.socket) -> None:
     async with AsyncExitStack() as stack:
+        # It competes with requests for the interpreter, so nobody is sent here before it is over.
+        warming = asyncio.create_task(warm_transactions())
+        stack.callback(warming.cancel)
         parts = await services(config, stack, name="echain api", statement_seconds=_STATEMENT_SECONDS)
         await expose(config, parts, stack)
         book = AddressBook(config, parts.database)
@@ -80,7 +83,8 @@ async def _serve(config: Config, listening: socket.socket) -> None:
         assert config.database_url is not None, "services has checked it"
         hearing = asyncio.create_task(users.follow(config.database_url))
         stack.callback(hearing.cancel)
-        application = application_of(config, parts, book, fees_of(config, parts, stack), users)
+        fees = fees_of(config, parts, stack)
+        application = application_of(config, parts, book, fees, users, warm=warming.done)
         server = _Server(
             uvicorn.Config(
                 application,
@@ -97,8 +101,6 @@ async def _serve(config: Config, listening: socket.socket) -> None:
             )
         )
         _log.info("api.listening", host=config.host, port=config.port)
-        warming = asyncio.create_task(warm_transactions())
-        stack.callback(warming.cancel)
         await server.serve(sockets=[listening])
 
 

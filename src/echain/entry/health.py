@@ -212,9 +212,17 @@ async def _within(ask: Callable[[], Awaitable[object]]) -> tuple[object, str | N
 
 
 def endpoints(
-    database: Database, redis: Redis | None, rpcs: Mapping[int, Rpc], *, realtime_url: str | None = None
+    database: Database,
+    redis: Redis | None,
+    rpcs: Mapping[int, Rpc],
+    *,
+    realtime_url: str | None = None,
+    warm: Callable[[], bool] = lambda: True,
 ) -> list[Endpoint]:
-    """Return the health routes: the whole for people, alive and ready for whoever runs the process."""
+    """Return the health routes: the whole for people, alive and ready for whoever runs the process.
+
+    Until ``warm`` says so the process is not ready: it answers, but what it still does beside is felt.
+    """
 
     @get("/api/health", summary="How every part is", tag="system", answer=Health)
     async def health(_: Call[Nothing, Nothing, Nothing]) -> Health:
@@ -240,6 +248,7 @@ def endpoints(
     )
     async def ready(_: Call[Nothing, Nothing, Nothing]) -> Reply:
         part = await _timed(lambda: database.fetchval("SELECT 1"))
-        return Reply(Ready(part.status), status=200 if part.status == "ok" else 503)
+        status = part.status if warm() else "down"
+        return Reply(Ready(status), status=200 if status == "ok" else 503)
 
     return [health, live, ready]

@@ -52,11 +52,13 @@ def application_of(
     book: AddressBook,
     fees: Mapping[int, Fees],
     users: accounts.Authenticator,
+    *,
+    warm: Callable[[], bool],
 ) -> Application:
-    """Return the ASGI application of the `api` role."""
+    """Return the ASGI application of the `api` role, which is ready once ``warm`` says so."""
     gates = admission.gate_authenticator(parts.database, utc_now)
     return application(
-        endpoints_of(config, parts, book, fees, users),
+        endpoints_of(config, parts, book, fees, users, warm=warm),
         authenticate=either(users, gates),
         clock=utc_now,
         idempotency=StoredIdempotency(parts.database),
@@ -75,6 +77,8 @@ def endpoints_of(
     book: AddressBook,
     fees: Mapping[int, Fees],
     users: accounts.Authenticator,
+    *,
+    warm: Callable[[], bool] = lambda: True,
 ) -> list[Endpoint]:
     """Return every slice's endpoints."""
     intents = _intents(parts, book, fees)
@@ -97,7 +101,9 @@ def endpoints_of(
         *webhook_endpoints(config, parts),
         *notify_endpoints(config, parts),
         *chain_rest.endpoints(parts.database, parts.rpcs, fees, bringing(config, parts, book)),
-        *health.endpoints(parts.database, parts.redis, parts.rpcs, realtime_url=config.realtime_url),
+        *health.endpoints(
+            parts.database, parts.redis, parts.rpcs, realtime_url=config.realtime_url, warm=warm
+        ),
     ]
     return [*slices, *keyrest.endpoints(parts.database, users, scopes=scopes_of(slices))]
 
