@@ -276,6 +276,29 @@ def test_memory_is_bounded_by_bytes_too() -> None:
     assert recent.floor == kept[0].sequence - 1
 
 
+async def test_pages_of_numbers_that_are_over_are_told_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(past_module, "_QUERY_ROWS", 10)
+    hub, told, past = world(Recent(most=5))
+    told.say(*(("event:a", "x", {}) for _ in range(40)))
+    before = Ear(hub, ["event:a"])
+    await past.follow(before, ["event:a"], 0)
+    told.delay_seconds = 0.02
+    asking = asyncio.create_task(past.follow(Ear(hub, ["event:a"]), ["event:a"], 5))
+    await asyncio.sleep(0.01)
+    # The database is put back to an older state, and other things are told under the same numbers.
+    del told.rows[2:]
+    hub.begin(2)
+    past.forget()
+    hub.start()
+    told.say(*(("event:b", "x", {}) for _ in range(30)), ("event:a", "x", {}))
+    told.delay_seconds = 0.0
+    await asking
+    for after, due in ((0, [1, 2, 33]), (5, [33])):
+        ear = Ear(hub, ["event:a"])
+        await past.follow(ear, ["event:a"], after)
+        assert ear.heard == due
+
+
 class Restored(Told):
     """A feed over a database that was put back to an older state once."""
 

@@ -171,6 +171,7 @@ async def feeding(feed: Feed, desk: Desk) -> None:
         # Whoever hears already is not told again what was said before.
         start = tip if hub.channels else max(tip - _PREFILLED, oldest - 1, 0)
         hub.begin(start)
+        desk.past.forget()
         desk.start_over()
         if tip == start:
             hub.start()

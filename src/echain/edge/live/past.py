@@ -85,6 +85,12 @@ class Past:
         self._oldest = (0, -1e9)
         self.queries = 0
 
+    def forget(self) -> None:
+        """Answer nobody from what was read so far: the messages' numbers may have begun anew."""
+        self._pages.clear()
+        self._asking.clear()
+        self._oldest = (0, -1e9)
+
     async def follow(self, follower: Follower, channels: Sequence[str], after: int) -> None:
         """Write what these channels told after a sequence, in order, then have them heard live.
 
@@ -179,6 +185,8 @@ class Past:
         return _Page(entries, entries[-1].sequence if full else known, full, oldest)
 
     def _answered(self, key: tuple[tuple[str, ...], int], done: asyncio.Future[_Page]) -> None:
+        if self._asking.get(key) is not done:
+            return
         del self._asking[key]
         if done.cancelled() or done.exception() is not None:
             return
