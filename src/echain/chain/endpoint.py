@@ -37,6 +37,12 @@ _ERRORS: Final = 10.0
 Condition: TypeAlias = Literal["ok", "limited", "lagging", "half_open", "open", "quarantined"]
 
 
+def origin(url: str) -> str:
+    """Return host and port: what one endpoint has in common over HTTP and WebSocket."""
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port or (443 if parts.scheme in ('https', 'wss') else 80)}"
+
+
 class TooOften(ChainUnreachable):
     """The node refuses more requests for now."""
 
@@ -73,12 +79,14 @@ class EndpointHealth(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
 class Endpoint:
     """State and connection of one endpoint.
 
-    ``checked`` says whether its chain id was seen since it last went away.
+    ``checked`` says whether its chain id was seen since it last went away, ``moved_at`` when its newest block
+    was last another one. ``suspected``: it was put aside on a suspicion, of which nothing is proven.
     """
 
     def __init__(self, position: int, url: str, *, batch_limit: int, monotonic: Callable[[], float]) -> None:
         self.position = position
         self.name = f"{position + 1} {urlsplit(url).hostname or 'nameless'}"
+        self.origin = origin(url)
         self.circuit = Circuit(monotonic)
         self.bucket = Bucket(monotonic)
         self.window = Window()
@@ -86,6 +94,8 @@ class Endpoint:
         self.checked = False
         self.head: int | None = None
         self.head_hash: Hash32 | None = None
+        self.moved_at = float("-inf")
+        self.suspected = False
         self.lag = 0
         self.reason: str | None = None
         self.latency_seconds = _UNKNOWN_LATENCY_SECONDS
@@ -165,9 +175,10 @@ class Endpoint:
         self.bucket.refused(retry_after)
         self.window.overloaded()
 
-    def put_aside(self, reason: str) -> bool:
+    def put_aside(self, reason: str, *, suspected: bool = False) -> bool:
         """Put the endpoint aside, four times as long as the time before; return whether this is news."""
         news = not self.quarantined
+        self.suspected = suspected and (news or self.suspected)
         if news:
             self.reason = reason
             self.checked = False
@@ -183,6 +194,8 @@ class Endpoint:
 
     def saw(self, number: int, block_hash: Hash32) -> None:
         """Take note of the endpoint's newest block."""
+        if block_hash != self.head_hash:
+            self.moved_at = self._now()
         self.head, self.head_hash = number, block_hash
 
     # --- asking ---

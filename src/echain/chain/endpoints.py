@@ -112,6 +112,11 @@ class Endpoints:
         """The highest block that an endpoint in good standing has shown."""
         return max((one.head for one in self.all if one.head is not None and one.healthy), default=None)
 
+    def leaps(self, endpoint: Endpoint, number: int) -> bool:
+        """Return whether a head lies so far above all that were shown that it must be proven."""
+        known = [one.head for one in self.all if one.head is not None and (one.healthy or one is endpoint)]
+        return len(self.all) > 1 and number > max(known, default=-1) + self.lag_blocks
+
     def others(self, *apart_from: Endpoint, height: int | None = None) -> list[Endpoint]:
         """Return the endpoints in good standing apart from some, the cheapest first."""
         others = [one for one in self.all if one.healthy and one not in apart_from]
@@ -312,7 +317,14 @@ class Endpoints:
 
     def put_aside(self, endpoint: Endpoint, reason: str) -> None:
         """Ask an endpoint no more for a while because of what it said; logged once a time."""
-        if endpoint.put_aside(reason):
+        self._put_aside(endpoint, reason, suspected=False)
+
+    def suspect(self, endpoint: Endpoint, reason: str) -> None:
+        """The same where nothing is proven: what the others then say is believed, but nothing final by it."""
+        self._put_aside(endpoint, reason, suspected=True)
+
+    def _put_aside(self, endpoint: Endpoint, reason: str, *, suspected: bool) -> None:
+        if endpoint.put_aside(reason, suspected=suspected):
             self._observer.put_aside(endpoint)
             _log.warning(
                 "rpc.endpoint_put_aside", chain_id=self._chain_id, endpoint=endpoint.name, reason=reason

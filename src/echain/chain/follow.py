@@ -10,7 +10,7 @@ import asyncio
 import gc
 import itertools
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Final
 
@@ -19,7 +19,7 @@ import structlog
 
 from echain.chain import store
 from echain.chain.finality import Finality
-from echain.chain.headers import ChainMoved, linked
+from echain.chain.headers import ChainMoved, linked, shown_by_two
 from echain.chain.heads import Heads
 from echain.chain.ingest import Forked, GapBefore, Outcome, Prepared, Projection, ingest, register
 from echain.chain.leader import lead, limit
@@ -36,6 +36,9 @@ from echain.kernel.time import Clock, utc_now
 
 _SHORTEST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 5.0
+_LONGEST_PATIENCE_SECONDS: Final = 2.0
+"""How long a second node that lags is waited for, at most; a block's time where that is shorter."""
+
 _COLLECT_EVERY: Final = 64
 """Ranges between two searches for cyclic garbage in a backfill."""
 
@@ -115,11 +118,13 @@ class Follower:
         self._ranges = Ranges(rpc, self._source, self._projection, Span(chain.max_log_span), clock)
         self._cursor = Cursor(chain.chain_id, chain.from_block, chain.from_block - 1, None, -1)
         self._pause_seconds = _SHORTEST_PAUSE_SECONDS
+        self._patience_seconds = min(chain.block_seconds, _LONGEST_PATIENCE_SECONDS)
+        self._firm = False
 
     async def run(self) -> None:
         """Follow until cancelled, as the chain's only leader; whatever fails is tried again, ever slower.
 
-        What nobody foresaw too: it is logged whole, and neither the relay nor other chains stand still for it.
+        What nobody foresaw too: it is logged whole, and neither the relay nor other chains wait for it.
         """
         while True:
             try:
@@ -131,20 +136,24 @@ class Follower:
                     code=error.code,
                     reason=str(error),
                 )
-            except Exception:
+            except Exception:  # noqa: BLE001 - one chain's bug must not stop the others
                 _log.exception("following failed", chain_id=self._chain.chain_id)
             await asyncio.sleep(self._pause_seconds)
             self._pause_seconds = min(_LONGEST_PAUSE_SECONDS, self._pause_seconds * 2)
 
     async def _follow(self) -> None:
         await self.start()
-        async with aclosing(self._heads()) as heads:
-            async for head in heads:
+        chain = self._chain
+        heads = Heads(self._rpc, ws_urls=chain.ws_urls, block_seconds=chain.block_seconds)
+        async with aclosing(heads.newest()) as newest:
+            async for head in newest:
                 await self.reach(head)
+                if self._cursor.block_hash != head.hash:
+                    heads.again()
                 self._pause_seconds = _SHORTEST_PAUSE_SECONDS
 
     async def catch_up(self) -> int:
-        """Bring the projections to the node's present head once, and return its height.
+        """Bring the projections to the node's present head once, and return the height that is reached.
 
         Raises:
             ChainUnreachable: the node does not answer.
@@ -153,7 +162,7 @@ class Follower:
         head = await self._rpc.head()
         await self.start()
         await self.reach(head)
-        return head.number
+        return self._cursor.block_number
 
     async def start(self) -> None:
         """Register the chain and its roots, and read how far it is ingested."""
@@ -177,12 +186,21 @@ class Follower:
     async def reach(self, head: Block) -> None:
         """Bring the projections to ``head``, whatever lies between.
 
+        Where there is another node to ask, only as far as a second one has it too: a lower height, or nothing
+        at all while they contradict one another.
+
         Raises:
             ChainUnreachable, RpcRefused, ChainMoved, LogsMissing: the node does not give what is needed.
             FinalityBroken: the fork lies below finality.
         """
         if await self._finality.learn() and not self._chain.resettable:
             await self._hold_to_the_past()
+        standing = await self._rpc.common(head, self._patience_seconds)
+        if standing is not None:
+            self._firm = standing.firm
+            await self._reach(standing.block)
+
+    async def _reach(self, head: Block) -> None:
         while True:
             try:
                 if head.number <= self._cursor.block_number:
@@ -201,10 +219,6 @@ class Follower:
                 if self._cursor.block_hash == head.hash:
                     return
 
-    def _heads(self) -> AsyncGenerator[Block]:
-        chain = self._chain
-        return Heads(self._rpc, ws_urls=chain.ws_urls, block_seconds=chain.block_seconds).newest()
-
     async def _reload(self) -> None:
         async with self._database.connection() as connection:
             self._cursor = await store.read_cursor(connection, self._chain.chain_id)
@@ -212,7 +226,7 @@ class Follower:
         self._kinds = {contract.address: contract.kind for contract in followed}
 
     def _final(self, head: Block) -> int:
-        return self._finality.height(head)
+        return self._finality.height(head) if self._firm else self._cursor.finalized_number
 
     async def _forked_at(self, head: Block) -> bool:
         """Return whether a head that is not above ours lies on another chain; else the node merely lags."""
@@ -286,6 +300,7 @@ class Follower:
                 finalized=self._cursor.finalized_number,
             )
         blocks = await linked(self._rpc, first, min(head.number, ancestor + NEAR))
+        await shown_by_two(self._rpc, blocks[-1])
         async with self._database.connection() as connection:
             await store.note_head(connection, self._chain.chain_id, head.number)
             followed = await store.contracts(connection, self._chain.chain_id)

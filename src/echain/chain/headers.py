@@ -28,6 +28,17 @@ async def linked(rpc: Rpc, first: int, last: int) -> list[Block]:
     return there
 
 
+async def shown_by_two(rpc: Rpc, block: Block) -> None:
+    """Return when a second node has this block too, and so all that it hangs on; or when there is no other.
+
+    Raises:
+        ChainMoved: the others have not.
+    """
+    standing = await rpc.common(block, 0.0)
+    if standing is None or standing.block.hash != block.hash:
+        raise ChainMoved(f"no other node has block {block.number} as it was told")
+
+
 def _follow(first: int, blocks: Sequence[Block | None]) -> None:
     for number, block in enumerate(blocks, first):
         if block is None:

@@ -12,6 +12,7 @@ import aiohttp
 import msgspec
 import structlog
 
+from echain.chain.endpoint import origin
 from echain.chain.proofs import FullHeader
 from echain.chain.rpc import ChainUnreachable, Lie, Rpc, RpcRefused, WrongChain, proven_block
 from echain.chain.types import Block
@@ -52,6 +53,7 @@ class _Subscription:
     def __init__(self, position: int, url: str) -> None:
         self.url = url
         self.name = f"{position + 1} {urlsplit(url).hostname or 'nameless'}"
+        self.origin = origin(url)
         self.subscribed = False
         self.told = -1
         self.connection: asyncio.Task[None] | None = None
@@ -71,6 +73,11 @@ class Heads:
         self._arrived = asyncio.Event()
         self._look = asyncio.Event()
         self._heard = False
+        self._again = False
+
+    def again(self) -> None:
+        """Tell the next head even if it is the one told last: that one could not be gone on with."""
+        self._again = True
 
     async def newest(self) -> AsyncGenerator[Block]:
         """Yield the head, at first the present one, whenever the node has another; never ends by itself.
@@ -97,8 +104,8 @@ class Heads:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _tell(self, head: Block) -> None:
-        if self._newest is None or head.hash != self._newest.hash:
-            self._newest = head
+        if self._again or self._newest is None or head.hash != self._newest.hash:
+            self._newest, self._again = head, False
             self._arrived.set()
 
     # --- asking ---
@@ -205,6 +212,7 @@ class Heads:
         if notice.params is None:
             return
         head = self._header(notice.params.result)
+        self._rpc.heard(one.origin, head)
         one.told = head.number
         self._heard = True
         if self._newest is not None and head.number > self._newest.number + _FAR:

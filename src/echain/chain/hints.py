@@ -98,6 +98,8 @@ class Bringer:
                 if turn == _TRIES - 1:
                     raise
             else:
+                if follower.reached < block_number:
+                    raise StillBehind(f"no second node of ours has block {block_number} yet")
                 return
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from echain.chain.headers import linked
+from echain.chain.headers import linked, shown_by_two
 from echain.chain.ingest import Prepared, Projection, prepare
 from echain.chain.logs import LogSource
 from echain.chain.rpc import ChainUnreachable, Rpc, RpcRefused
@@ -153,6 +153,7 @@ class Ahead:
         self, first: int, last: int, contracts: asyncio.Task[_Discovered], *, by_range: bool
     ) -> Read:
         blocks = await linked(self._ranges.rpc, first, last)
+        await shown_by_two(self._ranges.rpc, blocks[-1])
         discovered = await contracts
         kinds = dict(discovered.kinds)
         if by_range:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 import aiohttp
@@ -39,6 +40,7 @@ from echain.chain.wire import (
     logs_of,
     result_of,
 )
+from echain.chain.witnesses import Standing, Witnesses
 from echain.kernel.evm import Address, Hash32
 
 __all__ = [
@@ -62,6 +64,9 @@ SAMPLED_RANGES: Final = 1 / 16
 
 _LAG_BLOCKS: Final = 3
 _LEAST_SETTLED_BLOCKS: Final = 8
+_SHOWN_BLOCKS: Final = 3
+"""An endpoint that tells of a head far above all others must have so many blocks below it."""
+
 _SMALL_BATCH: Final = 20
 _HEAVY_METHODS: Final = frozenset({"eth_getLogs", "eth_getBlockReceipts", "debug_traceTransaction"})
 _SLOW_METHODS: Final = frozenset({"eth_call", "eth_estimateGas"})
@@ -110,6 +115,7 @@ class Rpc:
             observer=observer,
             monotonic=monotonic,
         )
+        self._witnesses = Witnesses(self._endpoints, self._header_of, monotonic=monotonic)
         self._opinions = Opinions(self._endpoints, self._receipts if self.manners.receipt_roots else None)
         # Short only where another endpoint can take over; a lone one always has the whole time.
         self._quick = Pace(min(3.0, timeout), 0.3, measures=True)
@@ -184,9 +190,8 @@ class Rpc:
         self._endpoints.require_agreement()
 
         async def attempt(endpoint: Endpoint) -> Block:
-            [block] = await self._headers(endpoint, ["latest"])
-            if block is None:
-                raise ChainUnreachable("the node has no latest block")
+            [newest] = await self._headers(endpoint, ["latest"])
+            block = await self._believable(endpoint, newest)
             endpoint.saw(block.number, block.hash)
             return block
 
@@ -204,11 +209,10 @@ class Rpc:
 
     async def header(self, tag: str) -> Block | None:
         """Return the header at a tag or hexadecimal height; None when no node has one there."""
+        return (await self._endpoints.ask(lambda one: self._header_of(one, tag), self._quick))[0]
 
-        async def attempt(endpoint: Endpoint) -> Block | None:
-            return (await self._headers(endpoint, [tag]))[0]
-
-        return (await self._endpoints.ask(attempt, self._quick))[0]
+    async def _header_of(self, endpoint: Endpoint, tag: str) -> Block | None:
+        return (await self._headers(endpoint, [tag]))[0]
 
     async def headers(
         self, numbers: Sequence[int], *, accept: Callable[[Sequence[Block | None]], None] | None = None
@@ -256,11 +260,31 @@ class Rpc:
 
     async def _headers(self, endpoint: Endpoint, tags: Sequence[str]) -> list[Block | None]:
         calls: list[Call] = [("eth_getBlockByNumber", (tag, False)) for tag in tags]
-        if not self.manners.header_hashes:
+        if self.manners.header_hashes:
+            full: list[FullHeader | None] = await self._batch(endpoint, calls, FULL_HEADERS_BATCH)
+            blocks = [None if wire is None else proven_block(wire) for wire in full]
+        else:
             wires: list[WireHeader | None] = await self._batch(endpoint, calls, HEADERS_BATCH)
-            return [None if wire is None else block_of(wire) for wire in wires]
-        full: list[FullHeader | None] = await self._batch(endpoint, calls, FULL_HEADERS_BATCH)
-        return [None if wire is None else proven_block(wire) for wire in full]
+            blocks = [None if wire is None else block_of(wire) for wire in wires]
+        # Of a range its end is enough: the others hang on it. A survey asks for two.
+        for block in blocks[-2:]:
+            if block is not None:
+                self._witnesses.note(endpoint.origin, block)
+        return blocks
+
+    async def common(self, head: Block, patience_seconds: float) -> Standing | None:
+        """Return what may be gone on with when somebody told of this head; see `Witnesses.common`."""
+        return await self._witnesses.common(head, patience_seconds)
+
+    def heard(self, origin: str, head: Block) -> None:
+        """Take note of a head that an endpoint told by itself.
+
+        Raises:
+            Lie: others contradicted what it told before.
+        """
+        if self._witnesses.distrusts(origin):
+            raise Lie("told of heads that others do not have")
+        self._witnesses.note(origin, head)
 
     # --- logs ---
 
@@ -378,9 +402,23 @@ class Rpc:
     async def _look(self, endpoint: Endpoint, height: int | None) -> tuple[Block, Block | None]:
         tags = ["latest"] if height is None else ["latest", hex(height)]
         head, *settled = await self._headers(endpoint, tags)
+        return await self._believable(endpoint, head), settled[0] if settled else None
+
+    async def _believable(self, endpoint: Endpoint, head: Block | None) -> Block:
+        """Return a newest block; one far above all others must be shown where it is said to be.
+
+        Else a single word would make every other endpoint look as if it lagged.
+        """
         if head is None:
             raise ChainUnreachable("the node has no latest block")
-        return head, settled[0] if settled else None
+        if self._endpoints.leaps(endpoint, head.number):
+            numbers = range(max(0, head.number - _SHOWN_BLOCKS), head.number + 1)
+            blocks = await self._headers(endpoint, [hex(number) for number in numbers])
+            shown = [block for block in blocks if block is not None]
+            linked = all(after.parent_hash == one.hash for one, after in pairwise(shown))
+            if len(shown) < len(numbers) or not linked or shown[-1].hash != head.hash:
+                raise Inconsistent(f"the node tells of block {head.number}, which it cannot show")
+        return head
 
     async def _post(self, endpoint: Endpoint, request: bytes) -> bytes:
         if self._session is None:

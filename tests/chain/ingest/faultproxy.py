@@ -15,6 +15,8 @@ import aiohttp
 import msgspec
 from aiohttp import WSMsgType, web
 
+from echain.chain.proofs import FullHeader, header_hash
+
 SILENT = ("drop", "hang", "delay", "http 500", "http 429", "html", "cut", "garbage", "flood", "bomb")
 """Faults that anyone sees for what they are."""
 
@@ -29,11 +31,13 @@ LIES = (
         "rewind",
         "forge a header",
     ),
-    *("forge a bloom", "unlink", "corrupt hex", "duplicate", "null", "refuse", "far head"),
+    *("forge a bloom", "unlink", "corrupt hex", "duplicate", "null", "refuse", "far head", "forge heads"),
 )
 """Faults in answers that look right."""
 
 FLOOD_MB = 400
+EMPTY_ROOT = "0x56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cadc001622fb5e363b421"
+"""The root of a tree without entries."""
 
 
 @functools.cache
@@ -59,6 +63,7 @@ class FaultProxy:
         self._runner: web.AppRunner | None = None
         self._port = 0
         self._sockets: set[web.WebSocketResponse] = set()
+        self._forged: dict[int, dict[str, Any]] = {}
 
     # --- life ---
 
@@ -176,7 +181,9 @@ class FaultProxy:
             }
         return {"jsonrpc": "2.0", "id": answer["id"], "result": told}
 
-    async def _lie(self, fault: str, call: dict[str, Any], result: Any) -> Any:
+    async def _lie(  # noqa: PLR0911 - a return a fault
+        self, fault: str, call: dict[str, Any], result: Any
+    ) -> Any:
         method = call["method"]
         match fault:
             case "wrong chain" if method == "eth_chainId":
@@ -185,6 +192,10 @@ class FaultProxy:
                 return None
             case "refuse":
                 return []
+            case "forge heads" if method == "eth_getBlockByNumber":
+                if call["params"][0] == "latest":
+                    return self._forged_onto(result)
+                return self._forged.get(int(call["params"][0], 16), result)
         if method == "eth_getLogs" and result:
             return self._about_logs(fault, result)
         if method.startswith("eth_getBlockBy") and result:
@@ -225,7 +236,7 @@ class FaultProxy:
                 older = max(0, int(header["number"], 16) - self._rng.randint(1, 40))
                 return (await self._answers([call | {"params": [hex(older), False]}]))[0]["result"]
             case "far head" if latest:
-                return header | {"number": hex(int(header["number"], 16) + 10_000)}
+                return hashed(header | {"number": hex(int(header["number"], 16) + 10_000)})
             case "forge a header":
                 return header | {"hash": "0x" + self._rng.randbytes(32).hex()}
             case "forge a bloom":
@@ -237,7 +248,31 @@ class FaultProxy:
             case _:
                 return header
 
+    def _forged_onto(self, tip: dict[str, Any]) -> dict[str, Any]:
+        """Return an empty block of its own onto the last one told, whose hash is right."""
+        parent = self._forged[max(self._forged)] if self._forged else tip
+        number = int(parent["number"], 16) + 1
+        self._forged[number] = hashed(
+            parent
+            | {
+                "number": hex(number),
+                "parentHash": parent["hash"],
+                "timestamp": hex(int(parent["timestamp"], 16) + 1),
+                "logsBloom": "0x" + "00" * 256,
+                "transactionsRoot": EMPTY_ROOT,
+                "receiptsRoot": EMPTY_ROOT,
+            }
+        )
+        return self._forged[number]
+
     # --- WebSocket ---
+
+    def _forged_notice(self, text: str) -> str:
+        notice = msgspec.json.decode(text)
+        if "params" in notice:
+            self.done["ws forged"] += 1
+            notice["params"]["result"] = self._forged_onto(notice["params"]["result"])
+        return msgspec.json.encode(notice).decode()
 
     async def _ws(self, request: web.Request) -> web.WebSocketResponse:
         assert self._session is not None
@@ -259,6 +294,9 @@ class FaultProxy:
                     if fault in ("drop", "cut"):
                         self.done["ws closed"] += 1
                         break
+                    if fault == "forge heads":
+                        await downstream.send_str(self._forged_notice(message.data))
+                        continue
                     if fault:
                         # Silence: the head is never told.
                         self.done["ws silent"] += 1
@@ -273,6 +311,11 @@ class FaultProxy:
         with suppress(ConnectionError):
             await downstream.close()
         return downstream
+
+
+def hashed(header: dict[str, Any]) -> dict[str, Any]:
+    """Return a header with the hash of what it says: anybody can work that out."""
+    return header | {"hash": "0x" + header_hash(msgspec.convert(header, FullHeader)).hex()}
 
 
 def _altered(data: str) -> str:

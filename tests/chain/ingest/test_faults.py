@@ -22,8 +22,11 @@ from echain.infra.embedded.anvil import Anvil
 
 FINALITY = 12
 FORKING_BLOCKS = 400
-KNOWN_ALONE = tuple(lie for lie in LIES if not lie.endswith(("a log", "logs")))
-"""Lies that one endpoint is convicted of by its own words; logs with the same filter are not among them."""
+KNOWN_ALONE = tuple(lie for lie in LIES if not lie.endswith(("a log", "logs", "heads")))
+"""Lies that one endpoint is convicted of by its own words.
+
+Logs with the same filter are not among them, nor empty blocks of its own: a lone endpoint is believed.
+"""
 
 
 @pytest.fixture
