@@ -88,6 +88,7 @@ class Courier:
         """
         lease = uuid4()
         if not await store.claim(self._database, subscription_id, lease, self._clock(), LEASE):
+            await self._come_again(subscription_id)
             return
         try:
             await self._deliver_all(subscription_id, lease)
@@ -95,6 +96,17 @@ class Courier:
             # The worker stops: another one need not wait for the lease to end.
             await self._hand_over(subscription_id, lease)
             raise
+
+    async def _come_again(self, subscription_id: UUID) -> None:
+        """Be woken when the next try is due, where this wake came too early for it.
+
+        It may stand for that later one as well: who failed meanwhile found it waiting and asked for no other;
+        and PostgreSQL's clock, by which it was due, may be ahead.
+        """
+        due_at = await store.next_try(self._database, subscription_id, self._clock())
+        if due_at is not None:
+            async with self._database.transaction() as tx:
+                await wake(tx, [subscription_id], at=due_at)
 
     async def _deliver_all(self, subscription_id: UUID, lease: UUID) -> None:
         for _ in range(MOST_AT_ONCE):

@@ -106,6 +106,17 @@ async def claim(
     return claimed is not None
 
 
+async def next_try(database: Database, subscription_id: UUID, now: datetime) -> datetime | None:
+    """Return when the next try was set to be that nobody works on; None where none was, or somebody does."""
+    return await database.fetchval(
+        """
+        SELECT next_try_at FROM webhook_subscriptions
+        WHERE id = $1 AND enabled AND coalesce(leased_until <= $2, TRUE)
+        """,
+        *(subscription_id, now),
+    )
+
+
 async def next_attempt(
     database: Database, subscription_id: UUID, lease: UUID, now: datetime
 ) -> Attempt | None:
