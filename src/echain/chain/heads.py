@@ -14,9 +14,9 @@ import structlog
 
 from echain.chain.endpoint import origin
 from echain.chain.proofs import FullHeader
-from echain.chain.rpc import ChainUnreachable, Lie, Rpc, RpcRefused, WrongChain, proven_block
+from echain.chain.rpc import ChainUnreachable, Lie, Rpc, RpcRefused, WrongChain
 from echain.chain.types import Block
-from echain.chain.wire import WireHeader, block_of
+from echain.chain.wire import WireHeader, block_of, proven_block
 
 _FIRST_PAUSE_SECONDS: Final = 1.0
 _LONGEST_PAUSE_SECONDS: Final = 30.0

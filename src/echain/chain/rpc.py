@@ -7,15 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
-import aiohttp
 import msgspec
 
-from echain.chain.endpoint import BatchTooLarge, Endpoint, EndpointHealth
+from echain.chain.endpoint import Endpoint, EndpointHealth
 from echain.chain.endpoints import Endpoints, Observer, Pace
+from echain.chain.exchange import Exchange
 from echain.chain.manners import Manners
 from echain.chain.opinion import Opinions
-from echain.chain.proofs import FullHeader, header_hash
-from echain.chain.refusals import Meaning
+from echain.chain.proofs import FullHeader
 from echain.chain.types import Block, Log
 from echain.chain.wire import (
     ANY,
@@ -36,8 +35,8 @@ from echain.chain.wire import (
     block_of,
     body,
     decoded,
-    in_order,
     logs_of,
+    proven_block,
     result_of,
 )
 from echain.chain.witnesses import Standing, Witnesses
@@ -102,11 +101,11 @@ class Rpc:
         self.chain_id = chain_id
         self.manners = manners or Manners()
         limit = min(BATCH_LIMIT, self.manners.batch_limit)
-        self._session: aiohttp.ClientSession | None = None
+        self._exchange = Exchange(chain_id, later=self.manners.later_codes)
         self._endpoints = Endpoints(
             [Endpoint(place, url, batch_limit=limit, monotonic=monotonic) for place, url in enumerate(urls)],
             chain_id=chain_id,
-            check=self._check,
+            check=self._exchange.check,
             look=self._look,
             patience_seconds=timeout,
             lag_blocks=_LAG_BLOCKS,
@@ -126,9 +125,7 @@ class Rpc:
     async def close(self) -> None:
         """Close the kept connections; the next call opens new ones."""
         await self._endpoints.close()
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._exchange.close()
 
     def health(self) -> list[EndpointHealth]:
         """Return how each endpoint is, as seen by this process."""
@@ -155,7 +152,7 @@ class Rpc:
         request = body(0, method, params)
 
         async def attempt(endpoint: Endpoint) -> Any:
-            return result_of(decoded(ANY, await self._post(endpoint, request)))
+            return result_of(decoded(ANY, await self._exchange.post(endpoint, request)))
 
         return (await self._endpoints.ask(attempt, self._pace(method)))[0]
 
@@ -167,7 +164,7 @@ class Rpc:
         """
 
         async def attempt(endpoint: Endpoint) -> list[Any]:
-            return await self._batch(endpoint, calls, ANY_BATCH)
+            return await self._exchange.batch(endpoint, calls, ANY_BATCH)
 
         pace = self._slow if len(calls) <= _SMALL_BATCH else self._heavy
         return (await self._endpoints.ask(attempt, pace, calls=len(calls)))[0] if calls else []
@@ -261,10 +258,10 @@ class Rpc:
     async def _headers(self, endpoint: Endpoint, tags: Sequence[str]) -> list[Block | None]:
         calls: list[Call] = [("eth_getBlockByNumber", (tag, False)) for tag in tags]
         if self.manners.header_hashes:
-            full: list[FullHeader | None] = await self._batch(endpoint, calls, FULL_HEADERS_BATCH)
+            full: list[FullHeader | None] = await self._exchange.batch(endpoint, calls, FULL_HEADERS_BATCH)
             blocks = [None if wire is None else proven_block(wire) for wire in full]
         else:
-            wires: list[WireHeader | None] = await self._batch(endpoint, calls, HEADERS_BATCH)
+            wires: list[WireHeader | None] = await self._exchange.batch(endpoint, calls, HEADERS_BATCH)
             blocks = [None if wire is None else block_of(wire) for wire in wires]
         # Of a range its end is enough: the others hang on it. A survey asks for two.
         for block in blocks[-2:]:
@@ -293,7 +290,7 @@ class Rpc:
         request = body(0, "eth_getLogs", (query,))
 
         async def attempt(endpoint: Endpoint) -> list[Log]:
-            return logs_of(result_of(decoded(LOGS, await self._post(endpoint, request))) or ())
+            return logs_of(result_of(decoded(LOGS, await self._exchange.post(endpoint, request))) or ())
 
         return (await self._endpoints.ask(attempt, self._heavy))[0]
 
@@ -320,7 +317,7 @@ class Rpc:
         asked = frozenset(addresses)
 
         async def attempt(endpoint: Endpoint) -> dict[Hash32, list[Log]]:
-            wires = result_of(decoded(LOGS, await self._post(endpoint, request)))
+            wires = result_of(decoded(LOGS, await self._exchange.post(endpoint, request)))
             return _by_block([log for log in logs_of(wires or ()) if log.address in asked], accept)
 
         sampled = self.manners.true_blooms and "blockHash" not in where
@@ -345,7 +342,7 @@ class Rpc:
         calls: list[Call] = [("eth_getLogs", ({"blockHash": "0x" + block.hex()},)) for block in hashes]
 
         async def attempt(endpoint: Endpoint) -> dict[Hash32, list[Log]]:
-            answers = await self._batch(endpoint, calls, LOGS_BATCH)
+            answers = await self._exchange.batch(endpoint, calls, LOGS_BATCH)
             return _by_block([log for wires in answers for log in logs_of(wires or ())], accept)
 
         logs, _ = await self._opinions.agreed(attempt, self._heavy, calls=len(calls), share=1.0)
@@ -354,50 +351,13 @@ class Rpc:
     async def _receipts(self, endpoint: Endpoint, block: Hash32) -> tuple[FullHeader, list[dict[str, Any]]]:
         text = "0x" + block.hex()
         calls: list[Call] = [("eth_getBlockByHash", (text, False)), ("eth_getBlockReceipts", (text,))]
-        header, receipts = await self._batch(endpoint, calls, ANY_BATCH)
+        header, receipts = await self._exchange.batch(endpoint, calls, ANY_BATCH)
         try:
             return msgspec.convert(header, FullHeader), receipts or []
         except msgspec.ValidationError as error:
             raise ChainUnreachable(f"the node's header is not what the protocol says: {error}") from error
 
-    # --- exchanges ---
-
-    async def _batch(
-        self, endpoint: Endpoint, calls: Sequence[Call], decoder: msgspec.json.Decoder[Any]
-    ) -> list[Any]:
-        """Return the results in order; learn on the way how many calls the endpoint takes at once."""
-        results: list[Any] = []
-        while len(results) < len(calls):
-            part = calls[len(results) : len(results) + endpoint.batch_limit]
-            request = b"[" + b",".join(body(id_, *call) for id_, call in enumerate(part)) + b"]"
-            try:
-                answers = decoded(decoder, await self._post(endpoint, request))
-                if not isinstance(answers, list):
-                    result_of(answers)
-                    raise ChainUnreachable("the node answered a batch with a single result")
-                results.extend(in_order(answers, len(part)))
-            except (RpcRefused, BatchTooLarge) as refusal:
-                if isinstance(refusal, RpcRefused) and (
-                    self._endpoints.meaning(refusal) is not Meaning.BATCH_TOO_LARGE
-                ):
-                    raise
-                if len(part) == 1:
-                    raise
-                endpoint.batch_limit = len(part) // 2
-        return results
-
-    async def _check(self, endpoint: Endpoint) -> None:
-        answer = await self._post(endpoint, body(0, "eth_chainId", ()))
-        try:
-            served = int(result_of(decoded(ANY, answer)) or "0x0", 16)
-        except (TypeError, ValueError) as error:
-            raise ChainUnreachable("the node's chain id is not a number") from error
-        if served != self.chain_id:
-            raise WrongChain(
-                f"the node serves chain {served}, not {self.chain_id}; correct its address",
-                expected=self.chain_id,
-                served=served,
-            )
+    # --- comparing ---
 
     async def _look(self, endpoint: Endpoint, height: int | None) -> tuple[Block, Block | None]:
         tags = ["latest"] if height is None else ["latest", hex(height)]
@@ -419,34 +379,6 @@ class Rpc:
             if len(shown) < len(numbers) or not linked or shown[-1].hash != head.hash:
                 raise Inconsistent(f"the node tells of block {head.number}, which it cannot show")
         return head
-
-    async def _post(self, endpoint: Endpoint, request: bytes) -> bytes:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                # Attempts carry their own time; places at an endpoint bound the connections.
-                timeout=aiohttp.ClientTimeout(total=None),
-                connector=aiohttp.TCPConnector(limit=0),
-                headers={"Content-Type": "application/json"},
-                read_bufsize=1 << 20,
-            )
-        return await endpoint.post(self._session, request)
-
-
-def proven_block(wire: FullHeader) -> Block:
-    """Return a header whose hash is what it claims.
-
-    Raises:
-        HeaderForged: it is not.
-        ChainUnreachable: its values are not hexadecimal.
-    """
-    block = block_of(wire)
-    try:
-        true = header_hash(wire)
-    except ValueError as error:
-        raise ChainUnreachable(f"the node's header is not hexadecimal: {error}") from error
-    if true != block.hash:
-        raise HeaderForged(f"the header of block {block.number} has not the hash that it claims")
-    return block
 
 
 def _by_block(logs: Sequence[Log], accept: Accept | None) -> dict[Hash32, list[Log]]:

@@ -7,7 +7,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from echain.chain.proofs import FullHeader
+from echain.chain.proofs import FullHeader, header_hash
 from echain.chain.types import Block, Log
 from echain.kernel.errors import EchainError, Kind
 from echain.kernel.evm import Address, Hash32
@@ -138,6 +138,23 @@ def block_of(wire: WireHeader | FullHeader) -> Block:
         )
     except ValueError as error:
         raise ChainUnreachable(f"the node's header is not hexadecimal: {error}") from error
+
+
+def proven_block(wire: FullHeader) -> Block:
+    """Return a header whose hash is what it claims.
+
+    Raises:
+        HeaderForged: it is not.
+        ChainUnreachable: its values are not hexadecimal.
+    """
+    block = block_of(wire)
+    try:
+        true = header_hash(wire)
+    except ValueError as error:
+        raise ChainUnreachable(f"the node's header is not hexadecimal: {error}") from error
+    if true != block.hash:
+        raise HeaderForged(f"the header of block {block.number} has not the hash that it claims")
+    return block
 
 
 ANY: Final = msgspec.json.Decoder(Answer[Any])

@@ -31,7 +31,7 @@ _FIRST_PAUSE_SECONDS: Final = 0.02
 _STRIKES_FORGOTTEN_SECONDS: Final = 60.0
 _SAME_FORK_SECONDS: Final = 1.0
 _DISTRUSTED_SECONDS: Final = 30.0
-_CLAIMS_BELOW: Final = 64
+_CLAIMS_KEPT: Final = 64
 
 _log = structlog.get_logger(__name__)
 
@@ -166,7 +166,8 @@ class Witnesses:
         for origin in self._told.get(head.hash, ()):
             claims = self._claims.setdefault(origin, {})
             claims[head.number] = head.hash
-            self._claims[origin] = {n: it for n, it in claims.items() if n > head.number - _CLAIMS_BELOW}
+            if len(claims) > _CLAIMS_KEPT:
+                del claims[next(iter(claims))]
         best = max(there, key=lambda block: block.number, default=None)
         if best is None or best.number >= head.number:
             return None

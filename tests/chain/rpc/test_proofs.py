@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from echain.chain.opinion import proven_logs
 from echain.chain.proofs import FullHeader, header_hash, receipts_root, rlp
-from echain.chain.rpc import proven_block
-from echain.chain.wire import HeaderForged
+from echain.chain.wire import HeaderForged, proven_block
 from echain.infra.embedded.anvil import Anvil
 from echain.kernel.evm import Hash32
 
