@@ -107,8 +107,10 @@ async def test_a_new_subscription_hears_from_then_on(office: Office, office_url:
         ada = await office.person()
         await publish(office, ada.channel, 0, 3)
         async with asyncio.timeout(10):
-            while await office.database.fetchval(
-                "SELECT sequence < tip FROM relay_handlers, relay_cursor WHERE name = $1", spread.NAME
+            # Not before the relay has begun: until then there is no row, or nothing that it has moved.
+            while not await office.database.fetchval(
+                "SELECT tip >= 3 AND sequence = tip FROM relay_handlers, relay_cursor WHERE name = $1",
+                spread.NAME,
             ):
                 await asyncio.sleep(0.02)
         await ada.subscribe(receiver.url)
