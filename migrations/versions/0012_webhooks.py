@@ -102,7 +102,7 @@ STATEMENTS: tuple[str, ...] = (
     """
     CREATE UNIQUE INDEX webhook_keys_newest ON webhook_keys (subscription_id) WHERE expires_at IS NULL
     """,
-    # `position` is the order of delivery. One message is one delivery to a subscription; a ping has no message.
+    # `position` is the order of delivery. One message is one delivery to a subscription; a ping has none.
     """
     CREATE TABLE webhook_deliveries (
         position        BIGINT GENERATED ALWAYS AS IDENTITY,
