@@ -47,7 +47,7 @@ async def demo(config: Config, *, leave: bool, picture: Path | None = None) -> i
     console = Console(
         highlight=False, record=picture is not None, width=_RECORDING_WIDTH if picture else None
     )
-    console.print("Starting PostgreSQL, Redis, an EVM node, the contracts and three roles …")
+    console.print("Starting PostgreSQL, Redis, an EVM node, the contracts and four roles …")
     began = time.monotonic()
     async with running(config, logs=config.home / "logs") as platform:
         console.print(f"Ready in {time.monotonic() - began:.1f} s at [bold]{platform.base_url}[/]")
