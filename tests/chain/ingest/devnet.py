@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +86,25 @@ class Devnet:
             "gas": GAS,
         }
         return self.anvil.rpc("eth_sendTransaction", transaction)
+
+    def reorg(self, depth: int) -> None:
+        """Replace the last blocks by empty ones; not while the node still mines.
+
+        It loses blocks of its own when a fork meets a transaction that it is about to mine.
+        """
+        self._until_quiet()
+        self.anvil.rpc("anvil_reorg", depth, [])
+        self._until_quiet()
+
+    def _until_quiet(self) -> None:
+        before = None
+        while True:
+            pool = self.anvil.rpc("txpool_status")
+            head = self.anvil.rpc("eth_getBlockByNumber", "latest", False)["hash"]
+            if head == before and {pool["pending"], pool["queued"]} == {"0x0"}:
+                return
+            before = head
+            time.sleep(0.005)
 
     def buy(self, account: int, quantity: int) -> str:
         buyer = self.accounts[account]

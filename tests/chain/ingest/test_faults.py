@@ -82,7 +82,7 @@ async def trade(devnet: Devnet, rng: random.Random, seconds: float, *, reorgs: b
         elif choice < 0.92 or not reorgs:
             await asyncio.to_thread(devnet.anvil.rpc, "anvil_mine", hex(rng.randint(1, 5)))
         else:
-            await asyncio.to_thread(devnet.anvil.rpc, "anvil_reorg", rng.randint(1, FINALITY - 1), [])
+            await asyncio.to_thread(devnet.reorg, rng.randint(1, FINALITY - 1))
         await asyncio.sleep(rng.uniform(0, 0.05))
 
 

@@ -248,7 +248,7 @@ async def test_an_indexer_and_hints_in_other_processes_lose_and_double_nothing(
         for _ in range(8):
             for _ in range(rng.randint(1, 6)):
                 await asyncio.to_thread(devnet.buy, rng.randrange(1, 6), rng.randint(1, 3))
-            await asyncio.to_thread(devnet.anvil.rpc, "anvil_reorg", rng.randint(1, 4), [])
+            await asyncio.to_thread(devnet.reorg, rng.randint(1, 4))
             await asyncio.to_thread(devnet.buy, 1, 1)
         began = time.monotonic()
         while differences := await devnet.differences(fresh):

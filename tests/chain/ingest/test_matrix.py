@@ -124,7 +124,7 @@ async def _trade(devnet: Devnet, rng: random.Random, depth: int) -> None:
         await asyncio.to_thread(devnet.buy, rng.randrange(1, 6), rng.randint(1, 3))
     await asyncio.to_thread(devnet.anvil.rpc, "anvil_mine", hex(rng.randint(1, depth)))
     await asyncio.sleep(rng.uniform(0, 0.3))
-    await asyncio.to_thread(devnet.anvil.rpc, "anvil_reorg", depth, [])
+    await asyncio.to_thread(devnet.reorg, depth)
     await asyncio.to_thread(devnet.buy, rng.randrange(1, 6), 1)
 
 

@@ -103,7 +103,7 @@ async def test_reorgs_of_every_depth_leave_what_the_contracts_say(devnet: Devnet
             height = int(devnet.anvil.rpc("eth_blockNumber"), 16)
             kept = devnet.anvil.rpc("eth_getBlockByNumber", hex(height - depth), False)["hash"]
             gone = devnet.anvil.rpc("eth_getBlockByNumber", hex(height - depth + 1), False)["hash"]
-            devnet.anvil.rpc("anvil_reorg", depth, [])
+            devnet.reorg(depth)
             assert devnet.anvil.rpc("eth_getBlockByNumber", hex(height - depth), False)["hash"] == kept
             assert devnet.anvil.rpc("eth_getBlockByNumber", hex(height - depth + 1), False)["hash"] != gone
             if depth % 2:
@@ -147,7 +147,7 @@ async def test_an_indexer_killed_at_any_moment_loses_and_doubles_nothing(
         before, reached = reached, await _reached(database)
         busy += reached != before
         if kill % 7 == 6:
-            devnet.anvil.rpc("anvil_reorg", rng.randint(1, 3), [])
+            devnet.reorg(rng.randint(1, 3))
     async with following(devnet, database, devnet.followed()):
         await settled(devnet, database)
     assert len(devnet.owners()) > KILLS
@@ -175,7 +175,7 @@ async def test_two_indexers_on_one_chain_lose_and_double_nothing(devnet: Devnet,
         for turn in range(12):
             await _trade(devnet, rng, seconds=0.2)
             if turn % 3 == 2:
-                devnet.anvil.rpc("anvil_reorg", rng.randint(1, 4), [])
+                devnet.reorg(rng.randint(1, 4))
             await asyncio.gather(*(follower.catch_up() for follower in followers))
             assert await devnet.differences(database) == []
     finally:
