@@ -187,8 +187,9 @@ class _Bench:
     ) -> Ran:
         began = time.perf_counter()
         with (self._folder / "indexer.log").open("wb") as log:
+            # Ponder writes its schema into the folder where it was started.
             process = await asyncio.create_subprocess_exec(
-                *command, env=dict(environment), stdout=log, stderr=subprocess.STDOUT
+                *command, env=dict(environment), cwd=self._folder, stdout=log, stderr=subprocess.STDOUT
             )
         try:
             await self._backfilled(process, place)
