@@ -51,7 +51,6 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     previous: EventFacts | None = None
     tickets: list[str] = []
     count: int = 1
-    unit_price: str | None = None
     amount: str | None = None
     sender: str | None = None
     receiver: str | None = None
