@@ -8,8 +8,20 @@ from uuid import UUID
 
 import msgspec
 
+from echain.edge.http import Caller
 from echain.kernel.errors import EchainError, Kind
 from echain.kernel.evm import Address
+
+
+def address_of(caller: Caller) -> Address:
+    """Return the wallet that a user signed in with.
+
+    Raises:
+        WalletNeeded: they signed in without one.
+    """
+    if caller.address is None:
+        raise WalletNeeded
+    return caller.address
 
 
 class Proof(msgspec.Struct, frozen=True):
@@ -177,6 +189,13 @@ class SignatureInvalid(SignInRefused):
     """Neither the key of the message's address made this signature, nor does a contract there take it."""
 
     code = "auth.signature_invalid"
+
+
+class WalletNeeded(EchainError):
+    """This needs a wallet, and you signed in without one; sign in with the wallet that it is about."""
+
+    kind = Kind.FORBIDDEN
+    code = "auth.wallet_needed"
 
 
 class AccessTokenInvalid(EchainError):

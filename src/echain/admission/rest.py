@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from echain.accounts.types import address_of
 from echain.admission import door, service
 from echain.admission.codes import CodeKey
 from echain.admission.types import (
@@ -81,7 +82,7 @@ def _gate_endpoints(
     )
     async def open_gate(call: Call[Nothing, Nothing, GateContent]) -> Reply:
         async with database.connection() as connection:
-            event = await service.own_event(connection, call.body.event_id, _address(call.user))
+            event = await service.own_event(connection, call.body.event_id, address_of(call.user))
         intent = None
         try:
             intent = await service.enabling_intent(
@@ -105,7 +106,7 @@ def _gate_endpoints(
     )
     async def list_gates(call: Call[Nothing, GateFilter, Nothing]) -> list[Gate]:
         async with database.connection() as connection:
-            event = await service.own_event(connection, call.query.event_id, _address(call.user))
+            event = await service.own_event(connection, call.query.event_id, address_of(call.user))
             return await service.gates(connection, event)
 
     @post(
@@ -119,7 +120,7 @@ def _gate_endpoints(
     )
     async def revoke(call: Call[GatePath, Nothing, Nothing]) -> Gate:
         async with database.transaction() as tx:
-            return await service.revoke_gate(tx, call.path.id, _address(call.user), now=call.now)
+            return await service.revoke_gate(tx, call.path.id, address_of(call.user), now=call.now)
 
     @post(
         "/api/v1/gates/{id}/enable",
@@ -132,7 +133,7 @@ def _gate_endpoints(
     )
     async def enable(call: Call[GatePath, Nothing, Nothing]) -> Intent:
         async with database.connection() as connection:
-            event = await service.event_of_gate(connection, call.path.id, _address(call.user))
+            event = await service.event_of_gate(connection, call.path.id, address_of(call.user))
         relay = relays.get(event.chain_id)
         return await service.enabling_intent(database, intents, relay, event, now=call.now)
 
@@ -233,7 +234,9 @@ def _holder_endpoints(database: Database, code_key: CodeKey) -> list[Endpoint]:
     async def code(call: Call[TicketPath, Nothing, Nothing]) -> Reply:
         ticket = _ticket(call.path.id)
         async with database.connection() as connection:
-            shown = await service.ticket_code(connection, code_key, ticket, _address(call.user), now=call.now)
+            shown = await service.ticket_code(
+                connection, code_key, ticket, address_of(call.user), now=call.now
+            )
         return Reply(shown, headers=_NO_STORE)
 
     @get(
@@ -251,13 +254,8 @@ def _holder_endpoints(database: Database, code_key: CodeKey) -> list[Endpoint]:
     return [code, poaps]
 
 
-def _address(user: Caller) -> Address:
-    assert user.address is not None, "users sign in with an address"
-    return user.address
-
-
 def _operator(caller: Caller) -> Operator:
-    return Operator(gate=caller.id) if caller.kind == "gate" else Operator(organizer=_address(caller))
+    return Operator(gate=caller.id) if caller.kind == "gate" else Operator(organizer=address_of(caller))
 
 
 def _ticket(text: str) -> TicketKey:

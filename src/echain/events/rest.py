@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 
+from echain.accounts.types import address_of
 from echain.chain.intent import InsufficientFunds, Intent, Reverted
 from echain.chain.rpc import ChainUnreachable
 from echain.edge.http import (
@@ -99,12 +100,6 @@ def endpoints(database: Database, cache: Cache, intents: Intents, *, public_url:
         *_organizer_endpoints(database, intents, public_url),
         _register_endpoint(database),
     ]
-
-
-def address_of(caller: Caller) -> Address:
-    """Return the address that a user signed in with."""
-    assert caller.address is not None, "users come with their address"
-    return caller.address
 
 
 def _address(caller: Caller | None) -> Address | None:

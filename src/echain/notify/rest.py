@@ -8,10 +8,10 @@ from uuid import UUID
 
 import msgspec
 
-from echain.edge.http import Auth, Call, Caller, Endpoint, Nothing, delete, get, post, put
+from echain.accounts.types import address_of
+from echain.edge.http import Auth, Call, Endpoint, Nothing, delete, get, post, put
 from echain.infra.database import Database
 from echain.infra.outbound import Rules, TargetRefused
-from echain.kernel.evm import Address
 from echain.kernel.paging import Page
 from echain.notify import addresses, pushes, service, store
 from echain.notify.composing import Composer
@@ -204,7 +204,7 @@ def _email_endpoints(surface: Surface) -> list[Endpoint]:
             return await addresses.ask(
                 tx,
                 call.user.id,
-                _wallet(call.user),
+                address_of(call.user),
                 call.body.email,
                 keys,
                 language=preferred_language(call.headers.get("accept-language", "")),
@@ -223,7 +223,7 @@ def _email_endpoints(surface: Surface) -> list[Endpoint]:
         if not surface.email:
             raise EmailUnavailable
         async with database.transaction() as tx:
-            return await addresses.ask_again(tx, call.user.id, _wallet(call.user), keys, now=call.now)
+            return await addresses.ask_again(tx, call.user.id, address_of(call.user), keys, now=call.now)
 
     @delete(
         "/api/v1/me/email",
@@ -321,8 +321,3 @@ def _push_endpoints(surface: Surface) -> list[Endpoint]:
         return Gone(deleted=True)
 
     return [key, listed, subscribe, unsubscribe]
-
-
-def _wallet(caller: Caller) -> Address:
-    assert caller.address is not None, "users come with their address"
-    return caller.address

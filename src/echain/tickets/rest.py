@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from echain.accounts.types import address_of
 from echain.chain.intent import Intent
 from echain.chain.rpc import ChainUnreachable
 from echain.edge.http import Auth, Call, Endpoint, Nothing, get, post
 from echain.events import service as events
 from echain.events.intents import Intents
-from echain.events.rest import INTENT_ERRORS, EventPath, address_of
+from echain.events.rest import INTENT_ERRORS, EventPath
 from echain.events.types import ChainNotServed, EventNotFound, NotOrganizer, NotPublished
 from echain.infra.database import Database
 from echain.kernel.paging import Page

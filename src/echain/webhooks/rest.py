@@ -8,10 +8,10 @@ from uuid import UUID
 
 import msgspec
 
+from echain.accounts.types import address_of
 from echain.edge.http import (
     Auth,
     Call,
-    Caller,
     Disconnected,
     Endpoint,
     Nothing,
@@ -26,7 +26,6 @@ from echain.infra.crypto import DataKeys
 from echain.infra.database import Database
 from echain.infra.outbound import Rules
 from echain.kernel.errors import EchainError
-from echain.kernel.evm import Address
 from echain.kernel.paging import Page, PageInfo
 from echain.webhooks import coinbase, inbox, service, store
 from echain.webhooks.coinbase import Secrets
@@ -138,11 +137,6 @@ def endpoints(database: Database, keys: DataKeys, targets: Rules) -> list[Endpoi
     ]
 
 
-def _owner(caller: Caller) -> Address:
-    assert caller.address is not None, "users come with their address"
-    return caller.address
-
-
 def _making(database: Database, keys: DataKeys, targets: Rules) -> list[Endpoint]:
     @post(
         _ROOT,
@@ -160,7 +154,7 @@ def _making(database: Database, keys: DataKeys, targets: Rules) -> list[Endpoint
     async def create(call: Call[Nothing, Nothing, NewSubscription]) -> Reply:
         async with database.transaction() as tx:
             await call.once(tx)
-            made = await service.create(tx, _owner(call.user), call.body, keys, targets, now=call.now)
+            made = await service.create(tx, address_of(call.user), call.body, keys, targets, now=call.now)
         return Reply(made, headers=(("Location", f"{_ROOT}/{made.id}"),))
 
     @post(
@@ -178,7 +172,9 @@ def _making(database: Database, keys: DataKeys, targets: Rules) -> list[Endpoint
     async def rotate(call: Call[SubscriptionPath, Nothing, Rotation]) -> SubscriptionSecret:
         async with database.transaction() as tx:
             await call.once(tx)
-            return await service.rotate(tx, call.path.id, _owner(call.user), call.body, keys, now=call.now)
+            return await service.rotate(
+                tx, call.path.id, address_of(call.user), call.body, keys, now=call.now
+            )
 
     return [create, rotate]
 
@@ -192,7 +188,7 @@ def _reading(database: Database) -> list[Endpoint]:
         auth=Auth.USER,
     )
     async def subscriptions(call: Call[Nothing, Nothing, Nothing]) -> list[Subscription]:
-        return await store.all_of(database, _owner(call.user), call.now)
+        return await store.all_of(database, address_of(call.user), call.now)
 
     @get(
         f"{_ROOT}/{{id}}",
@@ -204,7 +200,7 @@ def _reading(database: Database) -> list[Endpoint]:
         errors=(SubscriptionNotFound,),
     )
     async def subscription(call: Call[SubscriptionPath, Nothing, Nothing]) -> Subscription:
-        return await service.read(database, call.path.id, _owner(call.user), now=call.now)
+        return await service.read(database, call.path.id, address_of(call.user), now=call.now)
 
     @get(
         f"{_ROOT}/{{id}}/deliveries",
@@ -218,7 +214,7 @@ def _reading(database: Database) -> list[Endpoint]:
     )
     async def deliveries(call: Call[SubscriptionPath, DeliveryFilter, Nothing]) -> Page[Delivery]:
         found, following = await service.deliveries(
-            database, call.path.id, _owner(call.user), call.query, now=call.now
+            database, call.path.id, address_of(call.user), call.query, now=call.now
         )
         return Page(found, PageInfo(per_page=call.query.limit, next_cursor=following))
 
@@ -233,7 +229,7 @@ def _reading(database: Database) -> list[Endpoint]:
     )
     async def delivery(call: Call[DeliveryPath, Nothing, Nothing]) -> DeliveryBody:
         return await service.delivery(
-            database, call.path.id, call.path.delivery, _owner(call.user), now=call.now
+            database, call.path.id, call.path.delivery, address_of(call.user), now=call.now
         )
 
     return [subscriptions, subscription, deliveries, delivery]
@@ -252,7 +248,9 @@ def _changing(database: Database, targets: Rules) -> list[Endpoint]:
     )
     async def update(call: Call[SubscriptionPath, Nothing, SubscriptionUpdate]) -> Subscription:
         async with database.transaction() as tx:
-            return await service.update(tx, call.path.id, _owner(call.user), call.body, targets, now=call.now)
+            return await service.update(
+                tx, call.path.id, address_of(call.user), call.body, targets, now=call.now
+            )
 
     @delete(
         f"{_ROOT}/{{id}}",
@@ -265,7 +263,7 @@ def _changing(database: Database, targets: Rules) -> list[Endpoint]:
     )
     async def remove(call: Call[SubscriptionPath, Nothing, Nothing]) -> Removed:
         async with database.transaction() as tx:
-            await service.remove(tx, call.path.id, _owner(call.user))
+            await service.remove(tx, call.path.id, address_of(call.user))
         return Removed(call.path.id)
 
     return [update, remove]
@@ -285,7 +283,7 @@ def _delivering(database: Database) -> list[Endpoint]:
         description="It waits behind what waits already; its delivery tells what came of it.",
     )
     async def ping(call: Call[SubscriptionPath, Nothing, Nothing]) -> DeliveryBody:
-        owner = _owner(call.user)
+        owner = address_of(call.user)
         async with database.transaction() as tx:
             await call.once(tx)
             delivery_id = await service.ping(tx, call.path.id, owner, now=call.now)
@@ -307,7 +305,7 @@ def _delivering(database: Database) -> list[Endpoint]:
         async with database.transaction() as tx:
             await call.once(tx)
             return Replayed(
-                await service.replay(tx, call.path.id, _owner(call.user), call.body, now=call.now)
+                await service.replay(tx, call.path.id, address_of(call.user), call.body, now=call.now)
             )
 
     @post(
@@ -322,6 +320,8 @@ def _delivering(database: Database) -> list[Endpoint]:
     )
     async def skip(call: Call[DeliveryPath, Nothing, Nothing]) -> DeliveryBody:
         async with database.transaction() as tx:
-            return await service.skip(tx, call.path.id, call.path.delivery, _owner(call.user), now=call.now)
+            return await service.skip(
+                tx, call.path.id, call.path.delivery, address_of(call.user), now=call.now
+            )
 
     return [ping, replay, skip]
