@@ -45,6 +45,7 @@ WHO = {
     Auth.USER: "signed in",
     Auth.ANY: "signed in, or a gate",
     Auth.GATE: "a gate",
+    Auth.ADMIN: "an administrator",
 }
 
 

@@ -263,6 +263,7 @@ def example(
     *,
     idempotency: Idempotency | None = None,
     clock: Any = lambda: NOW,
+    authenticate: Any = authenticate,
     **options: Any,
 ) -> Application:
     return application(

@@ -23,6 +23,7 @@ from echain.edge.http.crossorigin import CrossOrigin
 from echain.edge.http.docs import docs_endpoints
 from echain.edge.http.endpoint import Endpoint
 from echain.edge.http.errors import (
+    AdministratorsOnly,
     Forbidden,
     HeadersTooLarge,
     Internal,
@@ -266,6 +267,8 @@ class Application:
             raise Unauthenticated
         if (auth is Auth.USER and caller.kind != "user") or (auth is Auth.GATE and caller.kind != "gate"):
             raise Forbidden
+        if auth is Auth.ADMIN and (not caller.admin or caller.key is not None):
+            raise AdministratorsOnly
         if caller.scopes is not None and route.scope not in caller.scopes:
             raise ScopeMissing(scope=route.scope)
         return caller

@@ -42,12 +42,16 @@ class Auth(Enum):
     """A gate with its secret: 401 without credentials, 403 for a user."""
     ANY = "any"
     """A user or a gate: 401 without credentials."""
+    ADMIN = "admin"
+    """An administrator of the platform who signed in: 401 without credentials, 403 for everybody else and for
+    every API key, an administrator's own too."""
 
 
 class Caller(msgspec.Struct, frozen=True):
     """Who sent the request: a user with the address they signed in with, or a gate.
 
     A user comes by a ``session``, which may do everything, or by an API ``key`` with its ``scopes``.
+    ``admin``: the session's wallet administers the platform.
     """
 
     kind: Literal["user", "gate"]
@@ -56,6 +60,7 @@ class Caller(msgspec.Struct, frozen=True):
     session: UUID | None = None
     key: UUID | None = None
     scopes: frozenset[str] | None = None
+    admin: bool = False
 
 
 class Headers(Mapping[str, str]):

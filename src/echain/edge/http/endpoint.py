@@ -123,7 +123,7 @@ def scopes_of(endpoints: Iterable[Endpoint]) -> set[str]:
     return {
         one.scope
         for one in endpoints
-        if one.tag != SESSIONS_ONLY and one.auth not in (Auth.PUBLIC, Auth.GATE)
+        if one.tag != SESSIONS_ONLY and one.auth not in (Auth.PUBLIC, Auth.GATE, Auth.ADMIN)
     }
 
 

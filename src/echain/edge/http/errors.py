@@ -46,6 +46,13 @@ class Forbidden(EchainError):
     code = "auth.forbidden"
 
 
+class AdministratorsOnly(EchainError):
+    """Only administrators of the platform may do that, signed in with the wallet that has the role."""
+
+    kind = Kind.FORBIDDEN
+    code = "auth.administrators_only"
+
+
 class ScopeMissing(EchainError):
     """This API key may not do that; use one with the scope in the details, or sign in where none has it."""
 

@@ -16,6 +16,7 @@ from echain.edge.http.body import RawBody
 from echain.edge.http.call import Auth, Call, Nothing
 from echain.edge.http.endpoint import Endpoint, get, scopes_of
 from echain.edge.http.errors import (
+    AdministratorsOnly,
     BodyTooLarge,
     Forbidden,
     HeadersTooLarge,
@@ -85,6 +86,7 @@ _SECURITY: dict[Auth, list[dict[str, list[str]]]] = {
     Auth.USER: [{"user": []}],
     Auth.GATE: [{"gate": []}],
     Auth.ANY: [{"user": []}, {"gate": []}],
+    Auth.ADMIN: [{"user": []}],
 }
 
 
@@ -314,7 +316,9 @@ def errors_of(endpoint: Endpoint) -> tuple[type[EchainError], ...]:
         errors.append(Unauthenticated)
     if endpoint.auth in {Auth.USER, Auth.GATE}:
         errors.append(Forbidden)
-    if endpoint.auth not in {Auth.PUBLIC, Auth.GATE}:
+    if endpoint.auth is Auth.ADMIN:
+        errors.append(AdministratorsOnly)
+    if endpoint.auth not in {Auth.PUBLIC, Auth.GATE, Auth.ADMIN}:
         errors.append(ScopeMissing)
     if endpoint.limited:
         errors += [LimitReached, ShutOut] if endpoint.auth is not Auth.PUBLIC else [LimitReached]
