@@ -121,7 +121,10 @@ def test_what_a_child_is_given_reads_back_as_the_same() -> None:
 
 
 @given(
-    st.dictionaries(st.sampled_from([v.name.replace("<id>", "1") for v in VARIABLES]), st.text(max_size=20))
+    st.dictionaries(
+        st.sampled_from([v.name.replace("<id>", "1").replace("<NAME>", "CORP") for v in VARIABLES]),
+        st.text(max_size=20),
+    )
 )
 def test_no_value_breaks_the_reading(environment: dict[str, str]) -> None:
     with contextlib.suppress(ConfigError):

@@ -24,6 +24,7 @@ from echain.infra.embedded.postgres import Postgres
 from echain.infra.embedded.redis import Redis
 from echain.infra.mail import MailDeferred, Mailer
 from echain.infra.mailserver import MailServer
+from echain.infra.oidcsettings import name_of
 from echain.infra.secret import Secret, without_credentials
 
 _MARKS: Final[dict[Status, str]] = {
@@ -45,6 +46,11 @@ def show_config(config: Config) -> None:
     for heading in ("Variable", "Value", "Meaning"):
         table.add_column(heading, overflow="fold")
     for variable in VARIABLES:
+        if variable.per_provider:
+            for provider in config.oidc:
+                name = name_of(variable, provider)
+                table.add_row(name, shown(getattr(provider, variable.field)), variable.meaning)
+            continue
         if not variable.per_chain:
             table.add_row(variable.name, shown(values[variable.field]), variable.meaning)
             continue

@@ -10,8 +10,10 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 import msgspec
 
+from echain.infra import oidcsettings, variables
+from echain.infra.oidcsettings import OidcSettings
 from echain.infra.secret import Secret
-from echain.infra.variables import VARIABLES, Variable
+from echain.infra.variables import Variable
 from echain.kernel.errors import EchainError, Invalid, Kind
 from echain.kernel.evm import Address
 
@@ -21,11 +23,14 @@ __all__ = [
     "ChainFacts",
     "Config",
     "ConfigError",
+    "OidcSettings",
     "Secret",
     "Variable",
     "environment_of",
     "load",
 ]
+
+VARIABLES: Final = (*variables.VARIABLES, *oidcsettings.VARIABLES)
 
 DEVNET_CHAIN_ID: Final = 84532
 """The local node answers as Base Sepolia, so that what worked here works there."""
@@ -130,6 +135,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     coinbase_cdp_secrets: tuple[Secret, ...]
     webhook_http: bool
     webhook_private_targets: bool
+    oidc: tuple[OidcSettings, ...]
     log_format: Literal["json", "console", "auto"]
     log_level: Literal["debug", "info", "warning", "error"]
 
@@ -145,7 +151,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         raise Invalid(f"chain {chain_id} is not configured; set ECHAIN_RPC_URL_{chain_id}")
 
 
-_SINGLE: Final = {variable.name: variable for variable in VARIABLES if not variable.per_chain}
+_SINGLE: Final = {one.name: one for one in VARIABLES if not one.per_chain and not one.per_provider}
 _PER_CHAIN: Final = {
     variable.name.removesuffix("<id>"): variable for variable in VARIABLES if variable.per_chain
 }
@@ -160,7 +166,7 @@ def load(environment: Mapping[str, str], *, facts: Facts | None = None) -> Confi
         ConfigError: every wrong, unknown or missing variable, each with what to do.
     """
     problems: list[str] = []
-    single, chains = _parsed(environment, problems)
+    single, chains, providers = _parsed(environment, problems)
     named: tuple[int, ...] | None = single.pop("chain_ids")
     chain_ids = tuple(chains) if named is None else named
     embedded = not chain_ids and not chains
@@ -180,12 +186,13 @@ def load(environment: Mapping[str, str], *, facts: Facts | None = None) -> Confi
         problems.append("ECHAIN_KEYSTORE and ECHAIN_KEYSTORE_PASSWORD need each other; set both or none")
     if (single["smtp_url"] is None) != (single["mail_from"] is None):
         problems.append("ECHAIN_SMTP_URL and ECHAIN_MAIL_FROM need each other; set both or none")
+    devnet = embedded if single["devnet"] is None else bool(single["devnet"])
+    oidc = oidcsettings.providers(providers, problems, devnet=devnet)
     if problems:
         raise ConfigError(problems)
     if embedded:
         chain_ids = single["devnet_chains"]
-    if single["devnet"] is None:
-        single["devnet"] = embedded
+    single["devnet"] = devnet
     single["home"] = single["home"].absolute()
     single["public_url"] = single["public_url"] or f"http://{single['host']}:{single['port']}"
     single["realtime_port"] = single["realtime_port"] or single["port"] + 1
@@ -193,6 +200,7 @@ def load(environment: Mapping[str, str], *, facts: Facts | None = None) -> Confi
     known = [(facts and facts(one, single["devnet"])) or ChainFacts(name=f"Chain {one}") for one in chain_ids]
     return Config(
         **single,
+        oidc=oidc,
         chains=tuple(
             _chain(one, chains.get(one, {}), its) for one, its in zip(chain_ids, known, strict=True)
         ),
@@ -206,6 +214,10 @@ def environment_of(config: Config) -> dict[str, str]:
     for chain in config.chains:
         for stem, variable in _PER_CHAIN.items():
             environment[f"{stem}{chain.chain_id}"] = _spelled(getattr(chain, variable.field))
+    for provider in config.oidc:
+        for variable in oidcsettings.VARIABLES:
+            name = oidcsettings.name_of(variable, provider)
+            environment[name] = _spelled(getattr(provider, variable.field))
     return {name: text for name, text in environment.items() if text}
 
 
@@ -227,15 +239,20 @@ def _spelled(value: object) -> str:
 
 def _parsed(
     environment: Mapping[str, str], problems: list[str]
-) -> tuple[dict[str, Any], dict[int, dict[str, Any]]]:
+) -> tuple[dict[str, Any], dict[int, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Return what is said once, per chain, and per provider."""
     single: dict[str, Any] = {variable.field: variable.default for variable in _SINGLE.values()}
     chains: dict[int, dict[str, Any]] = {}
+    providers: dict[str, dict[str, Any]] = {}
     for name in sorted(environment):
         text = environment[name].strip()
         if not name.startswith("ECHAIN_") or not text:
             continue
         variable = _SINGLE.get(name)
         target = single
+        provided = oidcsettings.split(name)
+        if provided is not None:
+            target, variable = providers.setdefault(provided[0], {}), provided[1]
         if variable is None:
             stem, _, suffix = name.rpartition("_")
             variable = _PER_CHAIN.get(f"{stem}_")
@@ -247,7 +264,9 @@ def _parsed(
             target[variable.field] = variable.parse(text)
         except ValueError as error:
             problems.append(f"{name} {error}")
-    return single, chains
+            if provided is not None:
+                target[variable.field] = oidcsettings.MISSPELLED
+    return single, chains, providers
 
 
 def _suggestion(name: str) -> str:

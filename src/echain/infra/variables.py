@@ -27,8 +27,14 @@ class ServiceUrl(str):
         return repr(without_credentials(self))
 
 
+PROVIDER_MARK: Final = "<NAME>"
+
+
 class Variable(msgspec.Struct, frozen=True):
-    """One environment variable; a name that ends in ``_<id>`` stands once per chain id."""
+    """One environment variable.
+
+    A name that ends in ``_<id>`` stands once per chain id, one with ``<NAME>`` once per sign-in provider.
+    """
 
     name: str
     field: str
@@ -39,6 +45,10 @@ class Variable(msgspec.Struct, frozen=True):
     @property
     def per_chain(self) -> bool:
         return self.name.endswith("_<id>")
+
+    @property
+    def per_provider(self) -> bool:
+        return PROVIDER_MARK in self.name
 
 
 def _text(text: str) -> str:
@@ -97,7 +107,12 @@ def _networks(text: str) -> tuple[str, ...]:
         raise ValueError("must be networks like 10.0.0.0/8, with commas") from None
 
 
-def _boolean(text: str) -> bool:
+def boolean(text: str) -> bool:
+    """Return what true or false say.
+
+    Raises:
+        ValueError: the text is neither.
+    """
     if text.lower() not in ("true", "false", "1", "0"):
         raise ValueError("must be true or false")
     return text.lower() in ("true", "1")
@@ -195,7 +210,7 @@ VARIABLES: Final = (
         (),
         "networks of your proxies, with commas, whose X-Forwarded-For names the caller's address",
     ),
-    Variable("ECHAIN_LIMITS", "limits", _boolean, True, "false where callers may call as often as they like"),
+    Variable("ECHAIN_LIMITS", "limits", boolean, True, "false where callers may call as often as they like"),
     Variable(
         "ECHAIN_LIMIT_ANONYMOUS_WRITES",
         "limit_anonymous_writes",
@@ -254,7 +269,7 @@ VARIABLES: Final = (
         "Redis or Valkey; an embedded one runs without it",
     ),
     Variable("ECHAIN_CHAINS", "chain_ids", _chain_ids, None, "chain ids to follow, with commas"),
-    Variable("ECHAIN_DEVNET", "devnet", _boolean, None, "true where the chain is a throw-away local node"),
+    Variable("ECHAIN_DEVNET", "devnet", boolean, None, "true where the chain is a throw-away local node"),
     Variable(
         "ECHAIN_DEVNET_BLOCK_SECONDS",
         "devnet_block_seconds",
@@ -345,14 +360,14 @@ VARIABLES: Final = (
     Variable(
         "ECHAIN_WEBHOOK_HTTP",
         "webhook_http",
-        _boolean,
+        boolean,
         False,
         "true lets webhooks go to http:// receivers, for development",
     ),
     Variable(
         "ECHAIN_WEBHOOK_PRIVATE_TARGETS",
         "webhook_private_targets",
-        _boolean,
+        boolean,
         False,
         "true lets webhooks go to private addresses and any port, for development",
     ),
@@ -380,14 +395,14 @@ VARIABLES: Final = (
     Variable(
         "ECHAIN_FINALIZED_TAG_<id>",
         "finalized_tag",
-        _boolean,
+        boolean,
         None,
         "whether a fact also waits for the node's finalized block before it settles",
     ),
     Variable(
         "ECHAIN_HEADER_HASHES_<id>",
         "header_hashes",
-        _boolean,
+        boolean,
         None,
         "false where a chain's new fork hashes its headers in a way that this version does not know",
     ),
