@@ -1,0 +1,1 @@
+"""Who works together on events: organizations, their wallets, members and invitations."""
