@@ -295,6 +295,61 @@ async def test_a_name_server_that_hangs_holds_up_its_own_request_alone(
             await slow
 
 
+# --- Whole documents ---
+
+
+async def test_a_document_comes_whole_with_its_kind(anywhere: Outbound) -> None:
+    kind = "Content-Type: Application/JSON; charset=utf-8"
+    async with receiving(answering(404, kind, body=b"x" * outbound.DOCUMENT_BYTES)) as receiver:
+        got = await anywhere.fetch(receiver.url, {"accept": "application/json"})
+        assert (got.status, got.content_type) == (404, "application/json")
+        assert got.body == b"x" * outbound.DOCUMENT_BYTES
+        await anywhere.fetch(receiver.url, {}, body=b"a=b")
+    read, posted = receiver.requests
+    assert (read.line, read.body) == ("GET /hook HTTP/1.1", b"")
+    assert (posted.line, posted.body) == ("POST /hook HTTP/1.1", b"a=b")
+
+
+async def test_a_redirected_document_is_not_followed(anywhere: Outbound) -> None:
+    async with (
+        receiving(answering(200)) as inside,
+        receiving(answering(302, f"Location: {inside.url}")) as receiver,
+    ):
+        assert (await anywhere.fetch(receiver.url, {})).status == 302
+        assert inside.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("behave", "reason"),
+    [
+        (receivers.flooding, "larger than 256 KiB"),
+        (answering(200, body=b"x" * (outbound.DOCUMENT_BYTES + 1)), "larger than 256 KiB"),
+        (receivers.dripping, "no answer within"),
+        (receivers.hanging, "no answer within"),
+        (receivers.resetting, "broke before an answer"),
+    ],
+)
+async def test_a_document_that_does_not_end_in_time_and_size_is_given_up(
+    anywhere: Outbound, behave: Behaviour, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if reason.startswith("no answer"):
+        monkeypatch.setattr(outbound, "TOTAL_SECONDS", 0.5)
+    async with receiving(behave) as receiver:
+        with pytest.raises(TargetUnreachable, match=reason):
+            await anywhere.fetch(receiver.url, {})
+
+
+@pytest.mark.parametrize("addresses", [["127.0.0.1"], ["1.1.1.1", "169.254.169.254"]])
+async def test_a_document_is_not_fetched_from_a_private_address(addresses: list[str]) -> None:
+    async with receiving(answering(200)) as receiver:
+        async with Outbound(HTTP, user_agent="x", resolver=Names(addresses)) as client:
+            with pytest.raises(TargetRefused):
+                await client.fetch("http://idp.example:8080/", {})
+            with pytest.raises(TargetRefused):
+                await client.fetch(receiver.url, {})
+        assert receiver.connections == 0
+
+
 # --- TLS ---
 
 

@@ -33,6 +33,8 @@ TOTAL_SECONDS: Final = 10.0
 EXCERPT_SECONDS: Final = 1.0
 EXCERPT_BYTES: Final = 1_024
 """What is read of an answer's body, and how long; its status has been decided by then."""
+DOCUMENT_BYTES: Final = 262_144
+"""The largest document that `Outbound.fetch` takes."""
 
 _HTTPS_PORTS: Final = frozenset({443, 8443})
 _HTTP_PORTS: Final = frozenset({80, 8080})
@@ -77,6 +79,14 @@ class TargetUnreachable(EchainError):
 
     kind = Kind.UNAVAILABLE
     code = "outbound.unreachable"
+
+
+class Document(msgspec.Struct, frozen=True):
+    """A whole answer; ``content_type`` without parameters, in lower case."""
+
+    status: int
+    content_type: str
+    body: bytes
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -153,7 +163,7 @@ def _check_host(host: str, rules: Rules) -> None:
 
 
 class Outbound:
-    """Posts to receivers; each request has a connection of its own. Close it when done."""
+    """Posts to receivers, fetches documents; each request has a connection of its own. Close it when done."""
 
     def __init__(
         self,
@@ -192,11 +202,9 @@ class Outbound:
             TargetUnreachable: no answer within 10 s, for a reason that its text tells.
         """
         target = checked_url(url, self._rules)
-        if self._session is None:
-            self._session = self._open()
         try:
             async with asyncio.timeout(TOTAL_SECONDS) as patience:
-                async with self._session.post(
+                async with self._opened().post(
                     target, data=body, headers=headers, allow_redirects=False
                 ) as response:
                     patience.reschedule(None)
@@ -205,6 +213,32 @@ class Outbound:
                     return Answer(response.status, response.headers.get("Retry-After"), excerpt)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise TargetUnreachable(_reason(error)) from error
+
+    async def fetch(self, url: str, headers: Mapping[str, str], *, body: bytes | None = None) -> Document:
+        """Return the whole answer to a GET, or to a POST of ``body``, whatever its status.
+
+        Raises:
+            TargetRefused: the URL, or an address that its host stands for now, may not be connected to.
+            TargetUnreachable: no end of it within 10 s or 256 KiB, or none at all, as its text tells.
+        """
+        target = checked_url(url, self._rules)
+        method = "GET" if body is None else "POST"
+        try:
+            async with (
+                asyncio.timeout(TOTAL_SECONDS),
+                self._opened().request(
+                    method, target, data=body, headers=headers, allow_redirects=False
+                ) as response,
+            ):
+                whole = await _whole(response.content)
+                return Document(response.status, response.content_type.lower(), whole)
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            raise TargetUnreachable(_reason(error)) from error
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = self._open()
+        return self._session
 
     def _open(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
@@ -243,6 +277,20 @@ async def _excerpt(content: aiohttp.StreamReader) -> bytes:
             while len(parts) < EXCERPT_BYTES and (part := await content.read(EXCERPT_BYTES - len(parts))):
                 parts += part
     return bytes(parts)
+
+
+async def _whole(content: aiohttp.StreamReader) -> bytes:
+    """Return a body, of which no more is ever held than may come.
+
+    Raises:
+        TargetUnreachable: it is larger; the connection is closed with its rest unread.
+    """
+    whole = bytearray()
+    while part := await content.read(DOCUMENT_BYTES + 1 - len(whole)):
+        whole += part
+        if len(whole) > DOCUMENT_BYTES:
+            raise TargetUnreachable(f"the answer is larger than {DOCUMENT_BYTES // 1024} KiB")
+    return bytes(whole)
 
 
 def _reason(error: Exception) -> str:
