@@ -6,13 +6,14 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 from echain.entry.connections import services
+from echain.infra.audit import ADDRESSES as AUDIT_SEALED
 from echain.infra.config import Config
 from echain.infra.crypto import DataKeys, SealedColumn
 from echain.infra.reseal import reseal, sealed_by
 from echain.notify.service import SEALED as NOTIFY_SEALED
 from echain.webhooks.store import SEALED as WEBHOOKS_SEALED
 
-COLUMNS: Final[tuple[SealedColumn, ...]] = (*NOTIFY_SEALED, WEBHOOKS_SEALED)
+COLUMNS: Final[tuple[SealedColumn, ...]] = (*NOTIFY_SEALED, WEBHOOKS_SEALED, AUDIT_SEALED)
 """Every sealed column there is; a test looks for others in the database."""
 
 

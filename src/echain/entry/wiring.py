@@ -32,7 +32,9 @@ from echain.entry.relays import relays
 from echain.entry.webhooks import webhook_endpoints
 from echain.events import rest as events_rest
 from echain.events.intents import ChainAccess, Intents
+from echain.infra.audit import ClientSeals
 from echain.infra.config import Config, ConfigError
+from echain.infra.crypto import DataKeys
 from echain.infra.quota import Quotas
 from echain.insights import rest as insights_rest
 from echain.kernel.evm import Address
@@ -68,6 +70,7 @@ def application_of(
         origins=[config.public_url, *config.origins],
         https=config.public_url.startswith("https:"),
         limits=_limits(config, parts) if config.limits else None,
+        seals=ClientSeals(DataKeys(config.data_keys)),
     )
 
 

@@ -39,6 +39,7 @@ from echain.edge.http.openapi import openapi_endpoint
 from echain.edge.http.parameters import Parameters, PathParameters
 from echain.edge.http.rendering import HTTPS_ONLY, NOSNIFF, NOT_MODIFIED, Answer, Header, Renderer, refused
 from echain.edge.http.router import Router
+from echain.infra.audit import ClientSeals
 from echain.infra.metrics import Metrics
 from echain.kernel.errors import EchainError, Kind
 from echain.kernel.time import Clock
@@ -116,6 +117,7 @@ class Application:
         origins: Sequence[str],
         https: bool,
         limits: Limits | None,
+        seals: ClientSeals | None,
     ) -> None:
         measures = HttpMetrics(metrics)
         self._unrouted = measures.route(UNROUTED, UNROUTED)
@@ -128,6 +130,7 @@ class Application:
         self._idempotency = idempotency
         self._lifespan = lifespan
         self._limits = limits
+        self._seals = seals
         self._cross_origin = CrossOrigin(origins)
         self._always: list[Header] = [NOSNIFF, HTTPS_ONLY] if https else [NOSNIFF]
         self._id_prefix = secrets.token_hex(8).encode("ascii")
@@ -240,7 +243,7 @@ class Application:
         elif route.body is not None:
             raw_body = await read_body(receive, headers, route.endpoint.max_body_bytes)
             body = route.body.decode(raw_body, headers)
-        call = Call(path, query, body, caller, request_id, now, view, cookies, address)
+        call = Call(path, query, body, caller, request_id, now, view, cookies, address, None, self._seals)
         if route.endpoint.idempotent and b"idempotency-key" in headers:
             return await self._once(route, call, scope, raw_body)
         return route.renderer.answer(
@@ -359,6 +362,7 @@ def application(
     origins: Sequence[str] = (),
     https: bool = False,
     limits: Limits | None = None,
+    seals: ClientSeals | None = None,
 ) -> Application:
     """Return the ASGI application of these endpoints, with ``/api/v1/openapi.json`` and ``/docs`` beside.
 
@@ -366,7 +370,7 @@ def application(
     longer hold it raises an error of kind UNAUTHENTICATED. ``lifespan`` is entered at start-up and left at
     shutdown. Without ``metrics`` the application counts for itself alone. Pages of
     ``origins`` may read answers; with ``https`` browsers are told never to come by plain HTTP. Without
-    ``limits`` nobody calls too often.
+    ``limits`` nobody calls too often; without ``seals`` the audit log is not told clients' addresses.
 
     Raises:
         ValueError: two endpoints at one place, or one that contradicts itself.
@@ -382,4 +386,5 @@ def application(
         origins=origins,
         https=https,
         limits=limits,
+        seals=seals,
     )

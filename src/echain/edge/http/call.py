@@ -12,9 +12,11 @@ import msgspec
 
 from echain.edge.http.errors import Unauthenticated
 from echain.edge.http.idempotency import Claim
+from echain.infra import audit
 from echain.infra.database import Tx
 from echain.kernel.errors import invalid_field
 from echain.kernel.evm import Address
+from echain.kernel.ids import uuid7
 
 _SEEN: Final = "echain-seen"
 _LONGEST_ID: Final = 19
@@ -131,6 +133,19 @@ class Call(msgspec.Struct, Generic[P, Q, B], frozen=True, gc=False):
     cookies: Mapping[str, str]
     client: str
     claim: Claim | None = None
+    seals: audit.ClientSeals | None = None
+
+    @property
+    def actor(self) -> audit.Actor:
+        """Return who sent the request, as the audit log names them."""
+        caller = self.caller
+        if caller is None:
+            return audit.ANONYMOUS
+        if caller.key is not None:
+            credential = f"key:{caller.key}"
+        else:
+            credential = f"session:{caller.session}" if caller.session is not None else ""
+        return audit.Actor(caller.kind, str(caller.id), caller.address, credential)
 
     @property
     def user(self) -> Caller:
@@ -170,3 +185,33 @@ class Call(msgspec.Struct, Generic[P, Q, B], frozen=True, gc=False):
         """
         if self.claim is not None:
             await self.claim.bind(tx)
+
+    async def audit(
+        self,
+        tx: Tx,
+        action: str,
+        *,
+        resource: str,
+        organization: UUID | None = None,
+        diff: audit.Diff | None = None,
+        actor: audit.Actor | None = None,
+    ) -> None:
+        """Write what this request changes into the audit log, in the transaction that changes it.
+
+        ``action`` is ``thing.done``, ``resource`` is ``kind:id``, ``diff`` has the old and the new value of
+        each changed field; see `audit.record`. No ``organization`` means the platform's chain. ``actor``
+        stands in where the request itself shows who acts, as a sign-in does.
+        """
+        entry_id = uuid7()
+        await audit.record(
+            tx,
+            actor or self.actor,
+            action,
+            resource=resource,
+            now=self.now,
+            organization=organization,
+            diff=diff,
+            request_id=self.request_id,
+            client=None if self.seals is None or not self.client else self.seals.seal(entry_id, self.client),
+            entry_id=entry_id,
+        )
