@@ -126,7 +126,9 @@ def command_rows(group: click.Group, before: str = "echain") -> Iterator[tuple[s
 
 
 def route_row(endpoint: Endpoint) -> tuple[str, str, str]:
-    return f"`{endpoint.method} {endpoint.path}`", WHO[endpoint.auth], endpoint.summary
+    leaving = endpoint.deprecated
+    instead = f"; deprecated since {leaving.since:%Y-%m-%d}, use `{leaving.successor}`" if leaving else ""
+    return f"`{endpoint.method} {endpoint.path}`", WHO[endpoint.auth], endpoint.summary + instead
 
 
 def route_order(endpoint: Endpoint) -> tuple[str, str]:

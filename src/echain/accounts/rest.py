@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -41,6 +42,7 @@ from echain.edge.http import (
     Call,
     Caller,
     Cookie,
+    Deprecation,
     Endpoint,
     Nothing,
     Reply,
@@ -55,6 +57,13 @@ TAG: Final = "auth"
 _COOKIE: Final = "echain_browser"
 _BROWSER: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _NO_STORE: Final = (("Cache-Control", "no-store"),)
+
+LOGIN_LEAVING: Final = Deprecation(
+    since=datetime(2026, 11, 26, tzinfo=UTC),
+    sunset=datetime(2027, 12, 1, tzinfo=UTC),
+    successor="/api/v1/auth/verify",
+)
+"""Clients of the existing platform sign in there; one way in is enough to guard."""
 
 SIGN_IN_ERRORS: Final = (
     MessageMalformed,
@@ -199,10 +208,18 @@ def _sign_in_endpoints(
             return await service.sign_in(tx, proof, browser=browser, device=device, now=call.now)
 
     return [
-        post(path, summary=summary, tag=TAG, answer=Grant, body=SignIn, errors=SIGN_IN_ERRORS)(sign_in)
-        for path, summary in (
-            ("/api/v1/auth/verify", "Sign in with a signed EIP-4361 message"),
-            ("/api/v1/auth/login", "Sign in; the same as /auth/verify"),
+        post(
+            path,
+            summary=summary,
+            tag=TAG,
+            answer=Grant,
+            body=SignIn,
+            errors=SIGN_IN_ERRORS,
+            deprecated=leaving,
+        )(sign_in)
+        for path, summary, leaving in (
+            ("/api/v1/auth/verify", "Sign in with a signed EIP-4361 message", None),
+            ("/api/v1/auth/login", "Sign in; the same as /auth/verify", LOGIN_LEAVING),
         )
     ]
 

@@ -4,6 +4,7 @@ from echain.edge.http.answer import Cookie, Raw, Rendered, Reply
 from echain.edge.http.application import Application, application
 from echain.edge.http.body import Disconnected, RawBody, check_depth
 from echain.edge.http.call import Auth, Call, Caller, Nothing
+from echain.edge.http.deprecation import Deprecation
 from echain.edge.http.endpoint import SESSIONS_ONLY, Endpoint, delete, get, post, put, scopes_of
 from echain.edge.http.errors import Forbidden, ScopeMissing, Unauthenticated
 from echain.edge.http.fields import AddressText, HashText, Moment, WeiText
@@ -18,6 +19,7 @@ __all__ = [
     "Call",
     "Caller",
     "Cookie",
+    "Deprecation",
     "Disconnected",
     "Endpoint",
     "Forbidden",

@@ -20,6 +20,7 @@ from echain.edge.http.access_log import AccessLog
 from echain.edge.http.body import Body, Disconnected, RawBody, Receive, read_body
 from echain.edge.http.call import Auth, Call, Caller, Cookies, Headers, Nothing
 from echain.edge.http.crossorigin import CrossOrigin
+from echain.edge.http.deprecation import DeprecatedUse
 from echain.edge.http.docs import docs_endpoints
 from echain.edge.http.endpoint import Endpoint
 from echain.edge.http.errors import (
@@ -39,7 +40,6 @@ from echain.edge.http.openapi import openapi_endpoint
 from echain.edge.http.parameters import Parameters, PathParameters
 from echain.edge.http.rendering import HTTPS_ONLY, NOSNIFF, NOT_MODIFIED, Answer, Header, Renderer, refused
 from echain.edge.http.router import Router
-from echain.infra.audit import ClientSeals
 from echain.infra.metrics import Metrics
 from echain.kernel.errors import EchainError, Kind
 from echain.kernel.time import Clock
@@ -67,7 +67,7 @@ _SERVER_ERROR = 500
 _MEASURE = "echain.measure"
 """Where a scope keeps the measure of the route that it led to."""
 _STANDING = "echain.standing"
-"""Where it keeps the headers that say how much more its caller may do."""
+"""Where it keeps the headers that say how much more its caller may do, and how much longer."""
 
 
 class _Route:
@@ -77,6 +77,7 @@ class _Route:
         "body",
         "endpoint",
         "handler",
+        "leaving",
         "measure",
         "optional",
         "path",
@@ -87,7 +88,7 @@ class _Route:
         "scope",
     )
 
-    def __init__(self, endpoint: Endpoint, measure: RouteMeasure) -> None:
+    def __init__(self, endpoint: Endpoint, measure: RouteMeasure, deprecated: DeprecatedUse) -> None:
         self.endpoint = endpoint
         self.measure = measure
         self.handler = endpoint.handler
@@ -100,6 +101,9 @@ class _Route:
         self.optional = endpoint.auth is Auth.OPTIONAL
         self.scope = endpoint.scope
         self.renderer = Renderer(endpoint)
+        self.leaving = None
+        if endpoint.deprecated is not None:
+            self.leaving = endpoint.deprecated.headers(), deprecated.of(endpoint.method, endpoint.path)
 
 
 class Application:
@@ -117,20 +121,19 @@ class Application:
         origins: Sequence[str],
         https: bool,
         limits: Limits | None,
-        seals: ClientSeals | None,
     ) -> None:
         measures = HttpMetrics(metrics)
         self._unrouted = measures.route(UNROUTED, UNROUTED)
+        deprecated = DeprecatedUse(metrics)
         self._router: Router[_Route] = Router()
         for endpoint in endpoints:
             measure = measures.route(endpoint.method, endpoint.path)
-            self._router.add(endpoint.method, endpoint.path, _Route(endpoint, measure))
+            self._router.add(endpoint.method, endpoint.path, _Route(endpoint, measure, deprecated))
         self._authenticate = authenticate
         self._clock = clock
         self._idempotency = idempotency
         self._lifespan = lifespan
         self._limits = limits
-        self._seals = seals
         self._cross_origin = CrossOrigin(origins)
         self._always: list[Header] = [NOSNIFF, HTTPS_ONLY] if https else [NOSNIFF]
         self._id_prefix = secrets.token_hex(8).encode("ascii")
@@ -220,6 +223,9 @@ class Application:
         known = self._known(scope)
         route, values = (known[0], ()) if known else self._route(scope)
         scope[_MEASURE] = route.measure
+        if route.leaving is not None:
+            scope[_STANDING], used = route.leaving
+            used.inc()
         view = Headers(headers)
         cookies = Cookies(headers.get(b"cookie", b""))
         # Who shows nothing is nobody; most reads are such.
@@ -232,7 +238,8 @@ class Application:
             limits.admit(address)
         caller = None if anyone else await self._admitted(route, view, cookies)
         if limits is not None:
-            scope[_STANDING] = await limits.take(scope["method"], caller, address)
+            standing = await limits.take(scope["method"], caller, address)
+            scope[_STANDING] = standing if route.leaving is None else [*standing, *route.leaving[0]]
         path = known[1] if known else route.path.decode(values)
         if known is None:
             self._remember(scope, route, path)
@@ -243,7 +250,7 @@ class Application:
         elif route.body is not None:
             raw_body = await read_body(receive, headers, route.endpoint.max_body_bytes)
             body = route.body.decode(raw_body, headers)
-        call = Call(path, query, body, caller, request_id, now, view, cookies, address, None, self._seals)
+        call = Call(path, query, body, caller, request_id, now, view, cookies, address)
         if route.endpoint.idempotent and b"idempotency-key" in headers:
             return await self._once(route, call, scope, raw_body)
         return route.renderer.answer(
@@ -362,7 +369,6 @@ def application(
     origins: Sequence[str] = (),
     https: bool = False,
     limits: Limits | None = None,
-    seals: ClientSeals | None = None,
 ) -> Application:
     """Return the ASGI application of these endpoints, with ``/api/v1/openapi.json`` and ``/docs`` beside.
 
@@ -370,7 +376,7 @@ def application(
     longer hold it raises an error of kind UNAUTHENTICATED. ``lifespan`` is entered at start-up and left at
     shutdown. Without ``metrics`` the application counts for itself alone. Pages of
     ``origins`` may read answers; with ``https`` browsers are told never to come by plain HTTP. Without
-    ``limits`` nobody calls too often; without ``seals`` the audit log is not told clients' addresses.
+    ``limits`` nobody calls too often.
 
     Raises:
         ValueError: two endpoints at one place, or one that contradicts itself.
@@ -386,5 +392,4 @@ def application(
         origins=origins,
         https=https,
         limits=limits,
-        seals=seals,
     )

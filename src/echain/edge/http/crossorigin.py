@@ -11,7 +11,10 @@ VARY: Final = (b"vary", b"Origin")
 _CREDENTIALS: Final = (b"access-control-allow-credentials", b"true")
 _EXPOSED: Final = (
     b"access-control-expose-headers",
-    b"ETag, Idempotency-Replayed, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id",
+    (
+        b"Deprecation, ETag, Idempotency-Replayed, Link, RateLimit, RateLimit-Policy, Retry-After, Sunset, "
+        b"X-Request-Id"
+    ),
 )
 _ACCEPTED: Final = (
     b"access-control-allow-headers",

@@ -11,6 +11,7 @@ import msgspec
 
 from echain.edge.http.body import RawBody
 from echain.edge.http.call import Auth, B, Call, Nothing, P, Q
+from echain.edge.http.deprecation import Deprecation
 from echain.kernel.errors import EchainError
 
 Handler: TypeAlias = Callable[[Call[P, Q, B]], Awaitable[object]]
@@ -47,6 +48,7 @@ class Endpoint:
     limited: bool = True
     idempotent: bool = False
     shows_secret: bool = False
+    deprecated: Deprecation | None = None
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
 
     def __post_init__(self) -> None:
@@ -88,7 +90,8 @@ class Options(TypedDict, total=False):
 
     ``status`` of success, ``errors`` of its own (those of the toolkit come by themselves),
     ``other_statuses`` of success that a `Reply` may choose, ``media_type`` of a `Raw` answer, ``listed``
-    False to keep it out of OpenAPI, ``limited`` False where no number of calls is too many.
+    False to keep it out of OpenAPI, ``limited`` False where no number of calls is too many, ``deprecated``
+    since when and for what it is on its way out.
     """
 
     status: int
@@ -99,6 +102,7 @@ class Options(TypedDict, total=False):
     media_type: str
     listed: bool
     limited: bool
+    deprecated: Deprecation | None
 
 
 class WriteOptions(Options, total=False):

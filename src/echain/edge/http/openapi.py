@@ -74,6 +74,18 @@ _HEADERS: dict[str, Schema] = {
         "description": "What is left of it: r calls, all of them again in t seconds.",
         "schema": {"type": "string", "examples": ['"reads";r=5999;t=60']},
     },
+    "Deprecation": {
+        "description": "Since when this route is better not used (RFC 9745).",
+        "schema": {"type": "string", "pattern": "^@[0-9]+$"},
+    },
+    "Sunset": {
+        "description": "When this route may be gone (RFC 8594).",
+        "schema": {"type": "string"},
+    },
+    "Link": {
+        "description": "What takes this route's place (`successor-version`), and where to read about it.",
+        "schema": {"type": "string"},
+    },
 }
 _SECURITY_SCHEMES: dict[str, Schema] = {
     "user": {"type": "http", "scheme": "bearer", "description": "A user's access token."},
@@ -226,6 +238,8 @@ def _operation(endpoint: Endpoint, schemas: _Schemas) -> Schema:
     }
     if endpoint.description:
         operation["description"] = endpoint.description
+    if endpoint.deprecated is not None:
+        operation["deprecated"] = True
     if endpoint.body is RawBody:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": {}}}}
     elif endpoint.body is not Nothing:
@@ -278,6 +292,9 @@ def _every_headers(endpoint: Endpoint) -> dict[str, Schema]:
     if endpoint.limited:
         headers["RateLimit-Policy"] = {"$ref": "#/components/headers/RateLimitPolicy"}
         headers["RateLimit"] = {"$ref": "#/components/headers/RateLimit"}
+    if endpoint.deprecated is not None:
+        told = ["Deprecation", "Link", *(["Sunset"] if endpoint.deprecated.sunset else [])]
+        headers |= {name: {"$ref": f"#/components/headers/{name}"} for name in told}
     return headers
 
 

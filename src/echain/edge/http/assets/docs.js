@@ -191,7 +191,7 @@ function readOperations() {
         id: declared.operationId, method, path, tag: (declared.tags || [""])[0], summary: declared.summary || path,
         description: declared.description || "", parts: (declared.parameters || []).map(resolve),
         body: media && media["application/json"] && media["application/json"].schema,
-        bodyNeeded: Boolean(resolve(declared.requestBody).required), responses: declared.responses,
+        deprecated: Boolean(declared.deprecated), bodyNeeded: Boolean(resolve(declared.requestBody).required), responses: declared.responses,
         secured: security.length > 0, optional: security.some((each) => Object.keys(each).length === 0),
         who: [...new Set(security.flatMap((each) => Object.keys(each)))],
       });
@@ -272,6 +272,7 @@ function drawOperation(operation) {
       el("p", { class: "address" },
         el("span", { class: `verb ${operation.method}` }, operation.method),
         el("code", {}, addressOf(operation.path)),
+        operation.deprecated && el("strong", { class: "leaving" }, "deprecated"),
         el("span", { class: "who" }, whoText(operation)))));
   article.append(describe(operation), sections(operation));
   return article;
