@@ -114,6 +114,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     redis_url: str | None
     metrics_host: str
     metrics_port: int
+    traces_url: str | None
+    traces_share: float
+    access_log: bool
     chains: tuple[ChainConfig, ...]
     devnet: bool
     devnet_block_seconds: int

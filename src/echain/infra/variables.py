@@ -14,6 +14,7 @@ import msgspec
 
 from echain.infra.mailserver import MailServer
 from echain.infra.secret import Secret, without_credentials
+from echain.infra.traces import SHARE
 from echain.kernel.errors import Invalid
 from echain.kernel.evm import Address, parse_address
 
@@ -71,6 +72,12 @@ def _integer(low: int, high: int) -> Callable[[str], int]:
 def _seconds(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text) or float(text) == 0:
         raise ValueError("must be a number of seconds above 0, like 0.25")
+    return float(text)
+
+
+def _share(text: str) -> float:
+    if not re.fullmatch(r"0|1|[01]?\.[0-9]{1,4}", text) or float(text) > 1:
+        raise ValueError("must be a share from 0 to 1, like 0.01")
     return float(text)
 
 
@@ -262,6 +269,20 @@ VARIABLES: Final = (
         "port of /metrics; `echain up` gives each role one more; none without it",
     ),
     Variable(
+        "ECHAIN_TRACES_URL",
+        "traces_url",
+        _url("http", "https"),
+        None,
+        "collector of traces by OTLP over HTTP, like http://127.0.0.1:4318; none are made without it",
+    ),
+    Variable(
+        "ECHAIN_TRACES_SHARE",
+        "traces_share",
+        _share,
+        SHARE,
+        "share of requests, jobs and batches that traces tell of, from 0 to 1",
+    ),
+    Variable(
         "ECHAIN_REDIS_URL",
         "redis_url",
         _url("redis", "rediss", "unix"),
@@ -370,6 +391,13 @@ VARIABLES: Final = (
         boolean,
         False,
         "true lets webhooks go to private addresses and any port, for development",
+    ),
+    Variable(
+        "ECHAIN_ACCESS_LOG",
+        "access_log",
+        boolean,
+        True,
+        "false logs only requests that were slow or failed; the others are lines of level info",
     ),
     Variable("ECHAIN_LOG_FORMAT", "log_format", _choice("json", "console", "auto"), "auto", "shape of logs"),
     Variable(
