@@ -54,6 +54,16 @@ def test_an_unknown_variable_is_refused(name: str) -> None:
         load({name: "http://127.0.0.1:1"})
 
 
+def test_administrators_are_addresses_each_checked_and_named_once() -> None:
+    wallet = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
+    config = load({"ECHAIN_ADMINS": f"{wallet}, {wallet.lower()}"})
+    assert config.admins == (bytes.fromhex(wallet[2:]),)
+    assert load(environment_of(config)).admins == config.admins
+    for wrong in (wallet[:-1], wallet.replace("5aA", "5aa"), f"{wallet},", "admin@example.org"):
+        with pytest.raises(ConfigError, match="ECHAIN_ADMINS"):
+            load({"ECHAIN_ADMINS": wrong})
+
+
 def test_variables_of_others_are_none_of_our_business() -> None:
     assert load({"PATH": "/bin", "PGHOST": "x"}) == load({})
 

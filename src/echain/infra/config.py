@@ -90,6 +90,8 @@ class ChainConfig(msgspec.Struct, frozen=True, kw_only=True):
     poap: Address | None = None
     implementation: Address | None = None
     from_block: int = 0
+    alarm_value_wei: int = 5 * 10**18
+    alarm_balance_wei: int = 10**18 // 20
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,6 +127,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     platform_key: Secret | None
     keystore: Path | None
     keystore_password: Secret | None
+    admins: tuple[Address, ...]
     code_key: Secret | None
     data_keys: tuple[Secret, ...]
     vapid_key: Secret | None

@@ -170,6 +170,10 @@ def _address(text: str) -> Address:
         raise ValueError(error.message) from error
 
 
+def _addresses(text: str) -> tuple[Address, ...]:
+    return tuple(dict.fromkeys(_address(part.strip()) for part in text.split(",")))
+
+
 def _chain_ids(text: str) -> tuple[int, ...]:
     one = _integer(1, 2**53)
     return tuple(dict.fromkeys(one(part.strip()) for part in text.split(",")))
@@ -316,6 +320,13 @@ VARIABLES: Final = (
     Variable("ECHAIN_KEYSTORE", "keystore", _path, None, "encrypted key file instead of the plain key"),
     Variable("ECHAIN_KEYSTORE_PASSWORD", "keystore_password", Secret, None, "password of the key file"),
     Variable(
+        "ECHAIN_ADMINS",
+        "admins",
+        _addresses,
+        (),
+        "wallets of the platform's administrators, with commas; these may appoint others",
+    ),
+    Variable(
         "ECHAIN_CODE_KEY",
         "code_key",
         _key,
@@ -433,6 +444,20 @@ VARIABLES: Final = (
         boolean,
         None,
         "false where a chain's new fork hashes its headers in a way that this version does not know",
+    ),
+    Variable(
+        "ECHAIN_ALARM_VALUE_WEI_<id>",
+        "alarm_value_wei",
+        _integer(1, 2**256 - 1),
+        None,
+        "a sale or withdrawal of so much raises an alarm; 5 coins of the chain without it",
+    ),
+    Variable(
+        "ECHAIN_ALARM_BALANCE_WEI_<id>",
+        "alarm_balance_wei",
+        _integer(0, 2**256 - 1),
+        None,
+        "less on the platform's own address raises an alarm; 1/20 of a coin without it",
     ),
     Variable("ECHAIN_BLOCK_SECONDS_<id>", "block_seconds", _seconds, None, "usual time between blocks"),
     Variable("ECHAIN_MAX_LOG_SPAN_<id>", "max_log_span", _integer(1, 1_000_000), None, "blocks a log query"),
