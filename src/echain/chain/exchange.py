@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 import msgspec
@@ -21,6 +22,9 @@ from echain.chain.wire import (
     in_order,
     result_of,
 )
+from echain.infra.traces import current, part
+
+_METHOD: Final = re.compile(rb'"method":"([A-Za-z0-9_]{1,64})"')
 
 
 class Exchange:
@@ -47,7 +51,12 @@ class Exchange:
                 headers={"Content-Type": "application/json"},
                 read_bufsize=1 << 20,
             )
-        return await endpoint.post(self._session, request)
+        if current() is None:
+            return await endpoint.post(self._session, request)
+        method, calls = _asked(request)
+        name, chain = f"rpc {method}", self._chain_id
+        with part(name, "client", rpc=method, calls=calls, chain=chain, endpoint=endpoint.name):
+            return await endpoint.post(self._session, request)
 
     async def batch(
         self, endpoint: Endpoint, calls: Sequence[Call], decoder: msgspec.json.Decoder[Any]
@@ -88,3 +97,9 @@ class Exchange:
                 expected=self._chain_id,
                 served=served,
             )
+
+
+def _asked(request: bytes) -> tuple[str, int]:
+    """Return the first method of a request and how many calls it holds; never what they are about."""
+    methods = _METHOD.findall(request)
+    return (methods[0].decode() if methods else "unknown"), len(methods)

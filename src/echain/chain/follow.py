@@ -30,6 +30,7 @@ from echain.chain.span import Span
 from echain.chain.store import Cursor
 from echain.chain.types import Block, Contract, Projector, Segment
 from echain.infra.database import Database
+from echain.infra.traces import Traces
 from echain.kernel.errors import EchainError, Kind
 from echain.kernel.evm import Address
 from echain.kernel.time import Clock, utc_now
@@ -104,6 +105,7 @@ class Follower:
         *,
         clock: Clock = utc_now,
         on_progress: Callable[[Progress], None] | None = None,
+        traces: Traces | None = None,
     ) -> None:
         """``on_progress`` is called after every range of a backfill."""
         self._rpc = rpc
@@ -112,6 +114,7 @@ class Follower:
         self._chain = chain
         self._clock = clock
         self._on_progress = on_progress
+        self._traces = traces or Traces.off()
         self._source = LogSource(rpc, self._projection, blooms=chain.blooms)
         self._finality = Finality(rpc, confirmations=chain.confirmations, tag=chain.finalized_tag)
         self._kinds: dict[Address, str] = {}
@@ -257,12 +260,7 @@ class Follower:
         await self._commit(segment, kinds, await self._ranges.prepared(segment, self._kinds))
 
     async def _commit(self, segment: Segment, kinds: dict[Address, str], prepared: Prepared) -> None:
-        now = self._clock()
-        async with self._database.transaction() as tx:
-            await limit(tx)
-            outcome = await ingest(
-                tx, self._chain.chain_id, segment, self._projection, now=now, prepared=prepared
-            )
+        outcome = await self._ingested(segment, prepared)
         if outcome is not Outcome.EXTENDED:
             await self._reload()
             return
@@ -274,6 +272,17 @@ class Follower:
             block_hash=last.hash,
             finalized_number=max(self._cursor.finalized_number, min(segment.finalized, last.number)),
         )
+
+    async def _ingested(self, segment: Segment, prepared: Prepared) -> Outcome:
+        chain_id, now = self._chain.chain_id, self._clock()
+        blocks, logs = len(segment.blocks), len(segment.logs)
+        with self._traces.told("ingest", chain=chain_id, blocks=blocks, logs=logs) as span:
+            async with self._database.transaction() as tx:
+                await limit(tx)
+                outcome = await ingest(tx, chain_id, segment, self._projection, now=now, prepared=prepared)
+            if span is not None:
+                span.tell(outcome=outcome.value)
+        return outcome
 
     async def _hold_to_the_past(self) -> None:
         """Have nodes put aside whose past is not ours: on another fork, or another chain by now."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Self, TypeAlias
 
@@ -18,6 +18,8 @@ import asyncpg
 import msgspec
 
 from echain.infra.metrics import Metrics
+from echain.infra.statements import statement_recorder
+from echain.infra.traces import current
 from echain.kernel.errors import EchainError, Kind
 
 Connection: TypeAlias = asyncpg.Connection
@@ -91,6 +93,7 @@ class Database:
         self._open = 0
         self._closed = False
         self._openings: set[asyncio.Task[None]] = set()
+        self._told: dict[Connection, Callable[[Any], None]] = {}
         self._measure(metrics or Metrics())
 
     @classmethod
@@ -266,7 +269,7 @@ class Database:
         while self._idle and not self._waiting:
             connection = self._idle.pop()
             if not connection.is_closed():
-                return connection
+                return self._lent(connection)
             self._open -= 1
         began = time.perf_counter()
         future: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
@@ -275,7 +278,7 @@ class Database:
             self._open_one()
         try:
             async with asyncio.timeout(WAIT_SECONDS):
-                return await future
+                return self._lent(await future)
         except TimeoutError as error:
             raise DatabaseUnavailable(
                 f"no connection came free within {WAIT_SECONDS:.0f} s", size=self._size
@@ -289,7 +292,17 @@ class Database:
             future.cancel()
             self._waited(time.perf_counter() - began)
 
+    def _lent(self, connection: Connection) -> Connection:
+        """Have what runs on it told of while it is lent, where the borrower's work is."""
+        span = current()
+        if span is not None:
+            self._told[connection] = teller = statement_recorder(span)
+            connection.add_query_logger(teller)
+        return connection
+
     def _give_back(self, connection: Connection) -> None:
+        if self._told and (teller := self._told.pop(connection, None)) is not None:
+            connection.remove_query_logger(teller)
         if connection.is_closed():
             self._open -= 1
             self._open_for_next()

@@ -8,8 +8,9 @@ transactions of their own, each from its own place.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Final, TypeAlias
@@ -23,6 +24,8 @@ from echain.infra.live import Publisher
 from echain.infra.messagestore import Relayed
 from echain.infra.metrics import Metrics
 from echain.infra.redis_guard import heed_cancellation
+from echain.infra.statements import statements_told
+from echain.infra.traces import Traces
 from echain.kernel.time import Clock, utc_now
 
 __all__ = ["KEPT", "Handler", "Relay", "Relayed"]
@@ -94,6 +97,7 @@ class Relay:
         *,
         clock: Clock = utc_now,
         metrics: Metrics | None = None,
+        traces: Traces | None = None,
     ) -> None:
         """Prepare to relay; `run` does.
 
@@ -108,6 +112,7 @@ class Relay:
         self._above = 0
         self._moved: list[asyncio.Event] = []
         self._meters = _Meters(metrics or Metrics(), database)
+        self._traces = traces or Traces.off()
 
     async def run(self) -> None:
         """Relay until cancelled; whatever fails is tried again."""
@@ -186,12 +191,16 @@ class Relay:
         limit, moved_since = _FEW, 0
         while True:
             woken.clear()
+            began_ns = time.time_ns()
             async with asyncio.timeout(_STATEMENT_SECONDS):
                 messages = await messagestore.move(
                     connection, limit=limit, above=self._above, settling=bool(self._settled_handlers)
                 )
             if messages:
                 self._tell(messages)
+                if (span := self._traces.begin("relay move", "internal", began_ns=began_ns)) is not None:
+                    span.tell(messages=len(messages))
+                    span.end()
                 moved_since += len(messages)
             if len(messages) >= limit:
                 limit = min(_MANY, limit * 2)
@@ -207,6 +216,12 @@ class Relay:
         self._publisher.tell(messages)
         for moved in self._moved:
             moved.set()
+
+    @contextmanager
+    def _told(self, step: str, tx: Tx, handler: str, messages: Sequence[Relayed]) -> Generator[None]:
+        """Have traces tell of a batch, if it is one of those, with its statements."""
+        with self._traces.told(step, handler=handler, messages=len(messages)), statements_told(tx):
+            yield
 
     # --- handlers ---
 
@@ -240,7 +255,8 @@ class Relay:
         async with self._database.transaction() as tx:
             messages = await messagestore.next_for(tx, name, _HANDED)
             if messages:
-                await self._handlers[name](tx, messages)
+                with self._told("relay hand", tx, name, messages):
+                    await self._handlers[name](tx, messages)
         return len(messages) == _HANDED
 
     async def _settle(self) -> bool:
@@ -257,7 +273,8 @@ class Relay:
         """Let a handler take settled messages; when it fails, what it did is undone and the others go on."""
         try:
             async with tx.transaction():
-                await self._settled_handlers[name](tx, messages)
+                with self._told("relay settle", tx, name, messages):
+                    await self._settled_handlers[name](tx, messages)
         except Exception:
             if tx.is_closed():
                 raise
@@ -270,7 +287,8 @@ class Relay:
         async with self._database.transaction() as tx:
             messages = await messagestore.postponed(tx, name, _HANDED)
             if messages:
-                await self._settled_handlers[name](tx, messages)
+                with self._told("relay catch up", tx, name, messages):
+                    await self._settled_handlers[name](tx, messages)
         return len(messages) == _HANDED
 
     async def _sweep(self) -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from echain.infra.traces import Span
+import asyncpg
+
+from echain.infra.traces import Span, current
+
+Connection: TypeAlias = asyncpg.Connection
 
 MOST_TABLES: Final = 6
 
@@ -54,20 +59,27 @@ def statement_recorder(span: Span) -> Callable[[Any], None]:
     """Return what asyncpg calls after each statement of a connection, to tell of it as a part of ``span``."""
 
     def tell(record: Any) -> None:
-        # asyncpg calls back in the next turn of the loop.
+        # Called in the next turn of the loop, by when the request itself may have ended.
+        summary, digest = statement_summary(record.query)
         ended_ns = time.time_ns()
-        began_ns = ended_ns - int(record.elapsed * 1e9)
-        statement_told(span, record.query, began_ns, ended_ns, record.exception)
+        told = span.part(summary, "client", began_ns=ended_ns - int(record.elapsed * 1e9))
+        if told is not None:
+            told.tell(system="postgresql", statement=summary, digest=digest)
+            told.end(record.exception, at_ns=ended_ns)
 
     return tell
 
 
-def statement_told(
-    span: Span, query: str, began_ns: int, ended_ns: int, error: BaseException | None = None
-) -> None:
-    """Tell of one statement: what it does to which tables, and a digest of its text; never its values."""
-    summary, digest = statement_summary(query)
-    told = span.part(summary, "client", began_ns=began_ns)
-    if told is not None:
-        told.tell(system="postgresql", statement=summary, digest=digest)
-        told.end(error, at_ns=ended_ns)
+@contextmanager
+def statements_told(connection: Connection) -> Generator[None]:
+    """Have what runs on a connection that was lent before told of in the block, if the block is told of."""
+    span = current()
+    if span is None:
+        yield
+        return
+    teller = statement_recorder(span)
+    connection.add_query_logger(teller)
+    try:
+        yield
+    finally:
+        connection.remove_query_logger(teller)

@@ -45,6 +45,7 @@ FACTS: Final = {
     "logs": "echain.logs",
     "messages": "echain.messages",
     "method": "http.request.method",
+    "outcome": "echain.outcome",
     "request_id": "echain.request_id",
     "route": "http.route",
     "rpc": "rpc.method",
@@ -252,7 +253,9 @@ class Traces:
         """Return what never tells of anything."""
         return cls()
 
-    def begin(self, name: str, kind: Kind, parent: str | None = None) -> Span | None:
+    def begin(
+        self, name: str, kind: Kind, parent: str | None = None, *, began_ns: int | None = None
+    ) -> Span | None:
         """Return the first span here of something that is told of, None for all else.
 
         ``parent`` is the ``traceparent`` that came along; a malformed one counts as none.
@@ -262,10 +265,10 @@ class Traces:
             return None
         if parent is None:
             # The common way: one number by chance, and nothing is made.
-            return None if self._chance() >= self._share else self._root(recorder, name, kind, None)
+            return None if self._chance() >= self._share else _root(recorder, name, kind, None, began_ns)
         place = place_of(parent)
         told = self._chance() < self._share if place is None else self._follows(place)
-        return self._root(recorder, name, kind, place) if told else None
+        return _root(recorder, name, kind, place, began_ns) if told else None
 
     @contextmanager
     def told(
@@ -274,9 +277,6 @@ class Traces:
         """Tell of the block, if it is one of those."""
         with _entered(self.begin(name, kind, parent), facts) as span:
             yield span
-
-    def _root(self, recorder: Recorder, name: str, kind: Kind, parent: Place | None) -> Span:
-        return Span(recorder.begin(name, kind, parent, None), _Trace(recorder), root=True)
 
     def _follows(self, place: Place) -> bool:
         if not place.told:
@@ -288,3 +288,7 @@ class Traces:
             self._followed += 1
             return True
         return self._chance() < self._share
+
+
+def _root(recorder: Recorder, name: str, kind: Kind, parent: Place | None, began_ns: int | None) -> Span:
+    return Span(recorder.begin(name, kind, parent, began_ns), _Trace(recorder), root=True)

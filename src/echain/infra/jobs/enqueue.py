@@ -10,15 +10,20 @@ import msgspec
 from echain.infra.database import Tx
 from echain.infra.jobs.kinds import JobKind, P
 from echain.infra.jobs.statements import ENQUEUE, NOTIFY
+from echain.infra.traces import here
 from echain.kernel.time import utc_now
 
 
 class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A payload as it is stored: with the name of its kind, and the key to hold again when it waits again."""
+    """A payload as it is stored: with the name of its kind, and the key to hold again when it waits again.
+
+    ``trace`` is where whoever asked for it stood in a trace, if that is told.
+    """
 
     kind: str
     data: msgspec.Raw
     key: str | None = None
+    trace: str | None = None
 
 
 async def enqueue(
@@ -76,4 +81,4 @@ def _firsts(keys: Sequence[str | None]) -> list[int]:
 
 
 def _packed(kind: str, payload: msgspec.Struct, key: str | None) -> bytes:
-    return msgspec.json.encode(Envelope(kind, msgspec.Raw(msgspec.json.encode(payload)), key))
+    return msgspec.json.encode(Envelope(kind, msgspec.Raw(msgspec.json.encode(payload)), key, here()))

@@ -42,4 +42,12 @@ def opened(row: Row, known: Known, database: Database) -> Run[Any] | Again | Dea
     if tried >= kind.tries:
         reason = f"{tried} workers died or froze while they ran it"
         return Dead(job_id, Fault("WorkerDied", reason), counted=False)
-    return Run(kind, payload, job_id=job_id, attempt=tried + 1, database=database, key=envelope.key)
+    return Run(
+        kind,
+        payload,
+        job_id=job_id,
+        attempt=tried + 1,
+        database=database,
+        key=envelope.key,
+        trace=envelope.trace,
+    )

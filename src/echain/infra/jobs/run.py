@@ -38,9 +38,11 @@ class Run(Generic[P]):
         attempt: int,
         database: Database,
         key: str | None = None,
+        trace: str | None = None,
     ) -> None:
         self.kind = kind
         self.key = key
+        self.trace = trace
         self.payload = payload
         self.job_id = job_id
         self.attempt = attempt

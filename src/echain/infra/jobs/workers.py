@@ -24,6 +24,7 @@ from echain.infra.jobs.run import Handlers, Run
 from echain.infra.jobs.schedules import Schedule, keep_schedules
 from echain.infra.jobs.statements import BEAT, NEXT_ETA, OURS, TAKE
 from echain.infra.metrics import Metrics
+from echain.infra.traces import Traces
 
 PLACES: Final[Mapping[Queue, int]] = {
     Queue.SYNC: 16,
@@ -82,6 +83,7 @@ class Workers:
         places: Mapping[Queue, int] = PLACES,
         stale_seconds: float = STALE_SECONDS,
         grace_seconds: float = GRACE_SECONDS,
+        traces: Traces | None = None,
     ) -> None:
         self._url = database_url
         self._database = database
@@ -94,6 +96,7 @@ class Workers:
         self._poll_seconds = min(_POLL_SECONDS, stale_seconds)
         self._grace_seconds = grace_seconds
         self._metrics = JobMetrics(metrics)
+        self._traces = traces or Traces.off()
         self._owner = uuid4()
         self._held: dict[int, _Held] = {}
         self._free = dict(places)
@@ -205,7 +208,12 @@ class Workers:
         if isinstance(found, Run):
             kind = found.kind.name
             bind_contextvars(job=found.job_id, kind=kind)
-            outcome = await outcome_of(found, self._known[kind][1], stopping=self._stopping)
+            with self._traces.told(
+                f"job {kind}", "consumer", parent=found.trace, job=found.job_id, attempt=found.attempt
+            ) as span:
+                outcome = await outcome_of(found, self._known[kind][1], stopping=self._stopping)
+                if span is not None:
+                    span.tell(kind=kind, outcome=outcome.name)
         else:
             outcome = found
             _log.error("jobs.not_run", job=found.job_id, reason=found.fault.exception_message)
