@@ -314,3 +314,20 @@ async def stands(tx: Tx, sequence: int) -> bool:
     """
     row = await tx.fetchrow("SELECT block_number FROM messages WHERE sequence = $1 FOR SHARE", sequence)
     return row is None or row["block_number"] is not None
+
+
+_BLANK: Final = '{"kind":"erased","title":"","text":""}'
+
+
+async def blank(tx: Tx, channels: Sequence[str], kind: str) -> None:
+    """Take the words out of messages of a type that are told on these channels alone.
+
+    Their numbers stay: whoever reads messages counts on none being left out.
+    """
+    # First the outbox, as in `outbox.revert`: what a relay is moving is found where it has moved it to.
+    await tx.execute(
+        "UPDATE outbox SET data = $3 WHERE channels = ANY($1) AND type = $2", list(channels), kind, _BLANK
+    )
+    await tx.execute(
+        "UPDATE messages SET data = $3 WHERE channel = ANY($1) AND type = $2", list(channels), kind, _BLANK
+    )

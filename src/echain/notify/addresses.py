@@ -174,7 +174,7 @@ async def _take_leave(tx: Tx, user_id: UUID, before: Row, keys: DataKeys) -> Non
         return
     sealed = keys.seal(_opened(before, keys).encode(), context=farewell_context(farewell_id))
     language = (await store.settings_of(tx, [user_id]))[user_id].language
-    await enqueue(tx, FAREWELL, [Farewell(farewell_id, sealed, checksum(wallet), language)])
+    await enqueue(tx, FAREWELL, [Farewell(farewell_id, sealed, checksum(wallet), language, user_id)])
 
 
 async def _tell(tx: Tx, user_id: UUID, about: str, templates: Templates, *, now: datetime) -> None:

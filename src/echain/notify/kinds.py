@@ -27,12 +27,16 @@ class AskAddress(msgspec.Struct, frozen=True):
 
 
 class Farewell(msgspec.Struct, frozen=True):
-    """A last mail to an address that was replaced or removed, sealed under ``id``."""
+    """A last mail to an address that was replaced or removed, sealed under ``id``.
+
+    ``user_id`` is whose it was; jobs from before there was this field lack it.
+    """
 
     id: UUID
     sealed: bytes
     wallet: str
     language: str
+    user_id: UUID | None = None
 
 
 class Tick(msgspec.Struct, frozen=True):

@@ -140,3 +140,8 @@ class _StoredClaim:
             self._created_at,
             self._created_at + CLAIM_TERM,
         )
+
+
+async def forget_answers(tx: Tx, caller: str) -> None:
+    """Drop the keys of a caller with the answers that were kept for them."""
+    await tx.execute("DELETE FROM idempotency_keys WHERE caller = $1", caller)

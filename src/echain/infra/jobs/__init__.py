@@ -8,6 +8,7 @@ from echain.infra.jobs.kinds import AlreadyDone, GiveUp, JobKind, Queue, Retry
 from echain.infra.jobs.measures import QueueMetrics
 from echain.infra.jobs.run import Handler, Handlers, Run
 from echain.infra.jobs.schedules import Schedule
+from echain.infra.jobs.withdraw import withdraw
 from echain.infra.jobs.workers import Workers
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "Schedule",
     "Workers",
     "enqueue",
+    "withdraw",
 ]

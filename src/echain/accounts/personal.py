@@ -1,0 +1,95 @@
+"""What signing in keeps of a person, and how it goes. See `docs/privacy.md` for what stays elsewhere."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from echain.accounts import store
+from echain.infra.database import Connection, Tx
+from echain.infra.personal import Holding, Section, Subject
+from echain.kernel.evm import Address
+
+_SECTIONS: Final = (
+    Section(
+        "account",
+        "The account itself.",
+        """
+        SELECT id::text AS key, id, created_at AS "createdAt"
+          FROM users JOIN subject ON subject.user_id = users.id
+        """,
+    ),
+    Section(
+        "wallets",
+        "Wallets that signed in as this account.",
+        """
+        SELECT encode(address, 'hex') AS key, address, created_at AS "createdAt",
+               last_sign_in_at AS "lastSignInAt"
+          FROM wallets JOIN subject USING (user_id)
+        """,
+    ),
+    Section(
+        "sessions",
+        "Devices that are signed in, and those whose session ended within the last 30 days.",
+        """
+        SELECT id::text AS key, id, address, device, created_at AS "createdAt",
+               refreshed_at AS "refreshedAt", expires_at AS "expiresAt", ended_at AS "endedAt",
+               ended_by AS "endedBy"
+          FROM sessions JOIN subject USING (user_id)
+        """,
+    ),
+    Section(
+        "apiKeys",
+        "API keys. Of a key itself only a hash is kept, which is not shown.",
+        """
+        SELECT id::text AS key, id, address, name, prefix, scopes, created_at AS "createdAt",
+               expires_at AS "expiresAt", last_used_at AS "lastUsedAt", revoked_at AS "revokedAt"
+          FROM api_keys JOIN subject USING (user_id)
+        """,
+    ),
+)
+
+
+async def subject_of(connection: Connection, user_id: UUID) -> Subject | None:
+    """Return a user with all wallets; None when there is none."""
+    if await connection.fetchval("SELECT TRUE FROM users WHERE id = $1", user_id) is None:
+        return None
+    return Subject(user_id, tuple(await store.addresses_of(connection, user_id)))
+
+
+async def lock_person(tx: Tx, user_id: UUID) -> Subject | None:
+    """Return a user with all wallets, and let nobody sign in as them until ``tx`` ends; None: there is none.
+
+    The wallets' rows are taken in the weaker mode: whoever signs in holds a wallet's row first and asks for
+    the user's by a foreign key then, and that must not wait for us while we wait for the wallet.
+    """
+    if await tx.fetchval("SELECT TRUE FROM users WHERE id = $1 FOR NO KEY UPDATE", user_id) is None:
+        return None
+    rows = await tx.fetch(
+        "SELECT address FROM wallets WHERE user_id = $1 ORDER BY address FOR NO KEY UPDATE", user_id
+    )
+    return Subject(user_id, tuple(Address(row["address"]) for row in rows))
+
+
+async def lock_alone(tx: Tx, user_id: UUID) -> None:
+    """Wait for whoever writes about a person that `lock_person` locked, and let nobody begin to."""
+    await tx.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", user_id)
+
+
+async def _forget(tx: Tx, subject: Subject, _now: datetime) -> None:
+    """Erase the account; its sessions and keys are refused by every process once ``tx`` commits."""
+    for table in ("sessions", "api_keys"):
+        await tx.execute(
+            f"""
+            WITH gone AS (DELETE FROM {table} WHERE user_id = $1 RETURNING id)
+            SELECT pg_notify('session_ended', id::text) FROM gone
+            """,  # noqa: S608 -- one of two constants
+            subject.user_id,
+        )
+    await tx.execute("DELETE FROM sign_in_nonces WHERE address = ANY($1)", list(subject.wallets))
+    await tx.execute("DELETE FROM wallets WHERE user_id = $1", subject.user_id)
+    await tx.execute("DELETE FROM users WHERE id = $1", subject.user_id)
+
+
+HOLDING: Final = Holding(_SECTIONS, _forget)
