@@ -260,7 +260,7 @@ async def test_an_unknown_exception_is_logged_whole_and_hides_its_insides():
     assert b"secret" not in answer.body
     assert b"RuntimeError" not in answer.body
     broken = [entry for entry in logs if entry["event"] == "http.broken"]
-    assert [(entry["log_level"], entry["path"], entry["exc_info"]) for entry in broken] == [
+    assert [(entry["log_level"], entry["route"], entry["exc_info"]) for entry in broken] == [
         ("error", "/bug", True)
     ]
 

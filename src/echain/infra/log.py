@@ -40,7 +40,7 @@ def configure(*, json: bool, level: str, role: str, stream: TextIO | None = None
     ``role`` stands in every line, and so does what ``structlog.contextvars`` binds, as a request's id.
     """
     output = stream or sys.stderr
-    renderer: Any = _JsonLine() if json else _Console(output)
+    renderer: Any = JsonLines(output, role) if json else _Console(output)
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -109,6 +109,28 @@ class _Role:
         return entry
 
 
-class _JsonLine:
+class JsonLines:
+    """Turns entries into lines of JSON, and takes lines that were put together elsewhere."""
+
+    def __init__(self, output: TextIO, role: str) -> None:
+        self._output = output
+        self._raw = getattr(output, "buffer", None)
+        self.role_json = msgspec.json.encode(role)
+
     def __call__(self, _logger: object, _method: str, entry: MutableMapping[str, Any]) -> str:
         return _encode(entry).decode()
+
+    def write(self, line: bytes) -> None:
+        """Write a whole line, which ends with its line break; nothing in it is looked at for secrets."""
+        if self._raw is None:
+            self._output.write(line.decode())
+            self._output.flush()
+        else:
+            self._raw.write(line)
+            self._raw.flush()
+
+
+def json_lines() -> JsonLines | None:
+    """Return where whole lines of JSON go; None where logs are for people, or were never set up."""
+    last = structlog.get_config()["processors"][-1]
+    return last if isinstance(last, JsonLines) else None

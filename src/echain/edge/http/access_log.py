@@ -1,4 +1,7 @@
-"""One line a request: bugs as errors, slow answers as warnings, the others where debug lines are wanted."""
+"""One line a request, by its route: paths hold ids, addresses and now and then a secret.
+
+Where logs are JSON a line is put together as bytes, of which all but its figures stood ready before.
+"""
 
 from __future__ import annotations
 
@@ -8,35 +11,82 @@ from typing import Any
 
 import structlog
 
+from echain.edge.http.envelope import timestamp
+from echain.edge.http.measures import RouteMeasure
+from echain.infra.log import JsonLines, json_lines
 from echain.kernel.errors import EchainError
+from echain.kernel.time import utc_now
 
 SLOW_SECONDS = 0.5
+_SERVER_ERROR = 500
 
 
 class AccessLog:
-    """Writes through structlog; binds its logger at the first line, when logging has been set up."""
+    """Writes a line for ``every`` request, else only for slow and failed ones.
 
-    def __init__(self) -> None:
+    Binds its logger at the first line, when logging has been set up.
+    """
+
+    def __init__(self, *, every: bool) -> None:
+        self._wanted = every
+        self._every = False
         self._bound: Any = None
-        self._verbose = False
+        self._lines: JsonLines | None = None
 
-    def answered(self, scope: Mapping[str, Any], status: int, seconds: float) -> None:
-        """Tell of an answer, if it was slow or debug lines are wanted."""
-        logger = self._logger()
-        if seconds >= SLOW_SECONDS or self._verbose:
-            write = logger.warning if seconds >= SLOW_SECONDS else logger.debug
-            milliseconds = round(seconds * 1000, 2)
-            write(
-                "http.answered",
-                method=scope["method"],
-                path=scope["path"],
-                status=status,
-                milliseconds=milliseconds,
+    def answered(
+        self,
+        method: str,
+        measure: RouteMeasure,
+        status: int,
+        seconds: float,
+        *,
+        request_id: bytes,
+        trace_id: str,
+    ) -> None:
+        """Tell of an answer; ``trace_id`` is empty where no trace tells of the request."""
+        if self._bound is None:
+            self._bind()
+        odd = seconds >= SLOW_SECONDS or status >= _SERVER_ERROR
+        if not (odd or self._every):
+            return
+        lines = self._lines
+        if lines is None:
+            self._tell(method, measure, status, seconds, trace_id, odd=odd)
+            return
+        lines.write(
+            b'{"event":"http.answered","level":"%b","timestamp":"%b","method":"%b","route":%b,"status":%d,'
+            b'"milliseconds":%.2f,"request_id":"%b"%b,"logger":"echain.http","role":%b}\n'
+            % (
+                b"warning" if odd else b"info",
+                timestamp(utc_now()),
+                method.encode("ascii", "replace"),
+                measure.route_json,
+                status,
+                seconds * 1000,
+                request_id,
+                b',"trace_id":"%b"' % trace_id.encode() if trace_id else b"",
+                lines.role_json,
             )
+        )
 
-    def broken(self, scope: Mapping[str, Any]) -> None:
+    def _tell(
+        self, method: str, measure: RouteMeasure, status: int, seconds: float, trace_id: str, *, odd: bool
+    ) -> None:
+        write = self._bound.warning if odd else self._bound.info
+        traced = {"trace_id": trace_id} if trace_id else {}
+        milliseconds = round(seconds * 1000, 2)
+        write(
+            "http.answered",
+            method=method,
+            route=measure.route,
+            status=status,
+            milliseconds=milliseconds,
+            **traced,
+        )
+
+    def broken(self, scope: Mapping[str, Any], measure: RouteMeasure) -> None:
         """Tell of the exception being handled, whole: it is a bug."""
-        self._logger().exception("http.broken", method=scope["method"], path=scope["path"])
+        self._logger().exception("http.broken", method=scope["method"], route=measure.route)
 
     def lost(self, what: str, error: EchainError) -> None:
         """Tell of something left undone that heals by itself."""
@@ -44,6 +94,10 @@ class AccessLog:
 
     def _logger(self) -> Any:
         if self._bound is None:
-            self._bound = structlog.get_logger().bind(logger="echain.http")
-            self._verbose = self._bound.is_enabled_for(logging.DEBUG)
+            self._bind()
         return self._bound
+
+    def _bind(self) -> None:
+        self._bound = structlog.get_logger().bind(logger="echain.http")
+        self._every = self._wanted and self._bound.is_enabled_for(logging.INFO)
+        self._lines = json_lines() if self._bound.is_enabled_for(logging.WARNING) else None

@@ -41,6 +41,7 @@ from echain.edge.http.parameters import Parameters, PathParameters
 from echain.edge.http.rendering import HTTPS_ONLY, NOSNIFF, NOT_MODIFIED, Answer, Header, Renderer, refused
 from echain.edge.http.router import Router
 from echain.infra.metrics import Metrics
+from echain.infra.traces import Entry, Span, Traces
 from echain.kernel.errors import EchainError, Kind
 from echain.kernel.time import Clock
 
@@ -121,6 +122,8 @@ class Application:
         origins: Sequence[str],
         https: bool,
         limits: Limits | None,
+        traces: Traces,
+        access_log: bool,
     ) -> None:
         measures = HttpMetrics(metrics)
         self._unrouted = measures.route(UNROUTED, UNROUTED)
@@ -138,7 +141,8 @@ class Application:
         self._always: list[Header] = [NOSNIFF, HTTPS_ONLY] if https else [NOSNIFF]
         self._id_prefix = secrets.token_hex(8).encode("ascii")
         self._ids = itertools.count(1)
-        self._log = AccessLog()
+        self._log = AccessLog(every=access_log)
+        self._traces = traces
         self._read_paths: dict[bytes, tuple[_Route, msgspec.Struct]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -156,6 +160,30 @@ class Application:
         request_id = headers.get(b"x-request-id")
         if request_id is None or not _REQUEST_ID.fullmatch(request_id):
             request_id = b"%b-%x" % (self._id_prefix, next(self._ids))
+        parent = headers.get(b"traceparent")
+        span = self._traces.begin("HTTP", "server", None if parent is None else parent.decode("latin-1"))
+        entry = None if span is None else Entry(span)
+        status: int | None = None
+        try:
+            status = await self._respond(scope, receive, send, headers, request_id)
+        finally:
+            measure = scope.get(_MEASURE, self._unrouted)
+            if span is not None and entry is not None:
+                entry.leave()
+                _told(span, measure, status, request_id)
+        if status is None:
+            return
+        seconds = perf_counter() - started
+        measure.answered(status, seconds)
+        trace_id = "" if span is None else span.trace_id
+        self._log.answered(
+            scope["method"], measure, status, seconds, request_id=request_id, trace_id=trace_id
+        )
+
+    async def _respond(
+        self, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes], request_id: bytes
+    ) -> int | None:
+        """Answer, whatever happens, and return with what status; None when nobody waits any more."""
         id_text = request_id.decode("ascii")
         _LOGGED_REQUEST_ID.set(id_text)
         now = self._clock()
@@ -165,7 +193,7 @@ class Application:
             await self._count_refusal(scope, headers, error)
             status, answer_headers, body = refused(error, now, id_text)
         except Disconnected:
-            return
+            return None
         except Exception:  # noqa: BLE001 - whatever breaks, the client gets an answer and the log the whole story
             status, answer_headers, body = self._broken(scope, now, id_text)
         if status not in _WITHOUT_BODY:
@@ -177,9 +205,7 @@ class Application:
             answer_headers += self._cross_origin.opened(headers[b"origin"])
         await send({"type": "http.response.start", "status": status, "headers": answer_headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
-        seconds = perf_counter() - started
-        scope.get(_MEASURE, self._unrouted).answered(status, seconds)
-        self._log.answered(scope, status, seconds)
+        return status
 
     def _route(self, scope: Scope) -> tuple[_Route, tuple[str, ...]]:
         found = self._router.find(_raw_path(scope))
@@ -327,7 +353,7 @@ class Application:
 
     def _broken(self, scope: Scope, now: datetime, request_id: str) -> Answer:
         """Answer a bug: logged whole, told with nothing but the request id."""
-        self._log.broken(scope)
+        self._log.broken(scope, scope.get(_MEASURE, self._unrouted))
         return refused(Internal(), now, request_id)
 
     async def _live(self, receive: Receive, send: Send) -> None:
@@ -342,6 +368,17 @@ class Application:
             await send({"type": f"lifespan.{phase}.failed", "message": str(error)})
             raise
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def _told(span: Span, measure: RouteMeasure, status: int | None, request_id: bytes) -> None:
+    """End the span of a request: by its route, as paths hold ids and more."""
+    span.rename(f"{measure.method} {measure.route}")
+    span.tell(method=measure.method, route=measure.route, request_id=request_id.decode("ascii"))
+    if status is None:
+        span.end("disconnected")
+        return
+    span.tell(status=status)
+    span.end(str(status) if status >= _SERVER_ERROR else None)
 
 
 def _raw_path(scope: Scope) -> bytes:
@@ -369,6 +406,8 @@ def application(
     origins: Sequence[str] = (),
     https: bool = False,
     limits: Limits | None = None,
+    traces: Traces | None = None,
+    access_log: bool = False,
 ) -> Application:
     """Return the ASGI application of these endpoints, with ``/api/v1/openapi.json`` and ``/docs`` beside.
 
@@ -376,7 +415,8 @@ def application(
     longer hold it raises an error of kind UNAUTHENTICATED. ``lifespan`` is entered at start-up and left at
     shutdown. Without ``metrics`` the application counts for itself alone. Pages of
     ``origins`` may read answers; with ``https`` browsers are told never to come by plain HTTP. Without
-    ``limits`` nobody calls too often.
+    ``access_log`` writes a line for every request.
+    Without ``limits`` nobody calls too often.
 
     Raises:
         ValueError: two endpoints at one place, or one that contradicts itself.
@@ -392,4 +432,6 @@ def application(
         origins=origins,
         https=https,
         limits=limits,
+        traces=traces or Traces.off(),
+        access_log=access_log,
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from echain.infra.metrics import Histogram, Metrics
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
@@ -15,11 +17,13 @@ UNROUTED: Final = "none"
 class RouteMeasure:
     """The answers of one route."""
 
-    __slots__ = ("_histogram", "_labels", "_of_class")
+    __slots__ = ("_histogram", "_of_class", "method", "route", "route_json")
 
     def __init__(self, histogram: Histogram, method: str, route: str) -> None:
         self._histogram = histogram
-        self._labels = (method, route)
+        self.method = method
+        self.route = route
+        self.route_json = msgspec.json.encode(route)
         self._of_class: list[Histogram | None] = [None] * 10
 
     def answered(self, status: int, seconds: float) -> None:
@@ -27,7 +31,7 @@ class RouteMeasure:
         observed = self._of_class[status // 100]
         if observed is None:
             observed = self._of_class[status // 100] = self._histogram.labels(
-                *self._labels, f"{status // 100}xx"
+                self.method, self.route, f"{status // 100}xx"
             )
         observed.observe(seconds)
 
