@@ -16,6 +16,7 @@ from echain.infra.cache import Cache
 from echain.infra.config import Config, ConfigError
 from echain.infra.database import Database
 from echain.infra.metrics import Metrics, serve_metrics
+from echain.infra.traces import Traces
 
 RPC_SECONDS: Final = 10.0
 REDIS_SECONDS: Final = 0.5
@@ -29,6 +30,7 @@ class Services(msgspec.Struct, frozen=True):
     cache: Cache
     rpcs: Mapping[int, Rpc]
     metrics: Metrics
+    traces: Traces = msgspec.field(default_factory=Traces)
 
 
 class Stores(msgspec.Struct, frozen=True):
@@ -87,7 +89,18 @@ async def services(
         stack.push_async_callback(rpc.close)
     assert config.database_url is not None, "stores has checked it"
     cache = await stack.enter_async_context(Cache(config.database_url, kept.redis, kept.metrics))
-    return Services(kept.database, kept.redis, cache, rpcs, kept.metrics)
+    traces = await _traces(config, stack, kept.metrics, role=name.removeprefix("echain "))
+    return Services(kept.database, kept.redis, cache, rpcs, kept.metrics, traces)
+
+
+async def _traces(config: Config, stack: AsyncExitStack, metrics: Metrics, *, role: str) -> Traces:
+    """Return what tells of a share of the work; the libraries that this takes are loaded only then."""
+    if config.traces_url is None:
+        return Traces.off()
+    from echain.infra.otlp import recording
+
+    recorder = await stack.enter_async_context(recording(config.traces_url, role=role, metrics=metrics))
+    return Traces(recorder, share=config.traces_share)
 
 
 def _rpc(chain: Chain, urls: Sequence[str], metrics: Metrics) -> Rpc:

@@ -81,6 +81,7 @@ async def _follow(config: Config, parts: Services, book: AddressBook, chain: Cha
         followed(config, chain, deployment),
         clock=utc_now,
         on_progress=shown(chain.name, Console(stderr=True)),
+        traces=parts.traces,
     )
     await follower.run()
 

@@ -21,4 +21,11 @@ def relay_of(config: Config, parts: Services) -> Relay:
         spread.NAME: spread.handler(utc_now, settled=True),
         notifications.NAME: listener.settled,
     }
-    return Relay(parts.database, parts.redis, handlers, settled_handlers, metrics=parts.metrics)
+    return Relay(
+        parts.database,
+        parts.redis,
+        handlers,
+        settled_handlers,
+        metrics=parts.metrics,
+        traces=parts.traces,
+    )

@@ -70,6 +70,8 @@ def application_of(
         origins=[config.public_url, *config.origins],
         https=config.public_url.startswith("https:"),
         limits=_limits(config, parts) if config.limits else None,
+        traces=parts.traces,
+        access_log=config.access_log,
         seals=ClientSeals(DataKeys(config.data_keys)),
     )
 

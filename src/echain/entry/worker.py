@@ -53,6 +53,7 @@ async def work(config: Config) -> None:
             parts.metrics,
             schedules=schedules(),
             places={**PLACES, Queue.WEBHOOK: RECEIVERS_AT_ONCE},
+            traces=parts.traces,
         )
         await until_stopped(book.keep_reading(), workers.run(), check_ins.run(), *senders)
 
