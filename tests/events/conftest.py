@@ -16,6 +16,7 @@ from echain.infra.embedded.anvil import Anvil
 TABLES = (
     *("events", "tiers", "tickets", "transfers", "sales", "grants", "refunds", "ticket_marks"),
     *("metadata_documents", "event_drafts", "event_registrations", "idempotency_keys", "outbox"),
+    *("invitations", "organization_wallets"),
 )
 EMPTY = "; ".join(f"DELETE FROM {table}" for table in TABLES)
 """Faster than TRUNCATE, which makes new files for tables that hold a handful of rows."""

@@ -1,4 +1,4 @@
-"""One event as bytes: rendered once for everybody who reads it, drafts for their organizer alone."""
+"""One event as bytes: rendered once for everybody who reads it; drafts for members of their organization."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from uuid import UUID
 
 import msgspec
 
-from echain.edge.http import Rendered
+from echain.edge.http import Caller, Rendered
 from echain.edge.http.etag import etag_of
 from echain.events import resource, service, store
 from echain.events.types import Event, EventNotFound
 from echain.infra.cache import Cache, Kept
-from echain.infra.database import Database
-from echain.kernel.evm import Address, checksum
+from echain.infra.database import Database, Row
+from echain.organizations.types import Permission
 
 _CAPACITY: Final = 10_000
 
 
 class _Draft(Exception):  # no error: what was found is for one reader and must not be kept
-    def __init__(self, event: Event) -> None:
+    def __init__(self, row: Row, event: Event) -> None:
         super().__init__()
+        self.row = row
         self.event = event
 
 
@@ -50,13 +51,14 @@ class Details:
         kept = None if name is None else self._cache.kept(name, at=now.timestamp(), seen=seen)
         return None if kept is None else Rendered(kept.data, kept.tag)
 
-    async def read(self, event_id: UUID, caller: Address | None, now: datetime, seen: int) -> Rendered:
+    async def read(self, event_id: UUID, caller: Caller | None, now: datetime, seen: int) -> Rendered:
         """Return an event's encoded resource with its tag; a draft's tag is its version.
 
         ``seen`` is the number of a message that the reader knows; nothing older than that is shown.
 
         Raises:
-            EventNotFound: no such event, or a draft that is not the caller's.
+            EventNotFound: no such event, or a draft of an organization that the caller is no member of.
+            PermissionMissing: a draft, and the caller's role shows none.
         """
         name = self._names.get(event_id)
         try:
@@ -64,14 +66,14 @@ class Details:
         except _Elsewhere as elsewhere:
             self._remember(event_id, elsewhere.name)
         except _Draft as draft:
-            return _shown(draft.event, caller)
+            return await self._shown(draft.row, draft.event, caller)
         try:
             return await self._cached(event_id, self._names[event_id], now, seen)
         except _Elsewhere:
             # It moved again between two reads, as in a reorg: this answer is right and kept by nobody.
             return await self._uncached(event_id, caller, now)
         except _Draft as draft:
-            return _shown(draft.event, caller)
+            return await self._shown(draft.row, draft.event, caller)
 
     async def _cached(self, event_id: UUID, name: str, now: datetime, seen: int) -> Rendered:
         async def render() -> Kept:
@@ -88,7 +90,7 @@ class Details:
             raise EventNotFound
         event = resource.event_of(row, now)
         if event.version is not None:
-            raise _Draft(event)
+            raise _Draft(row, event)
         if name != (own := f"event:{row['id']}"):
             raise _Elsewhere(own)
         change = resource.next_change(event, now)
@@ -96,23 +98,26 @@ class Details:
         data = msgspec.json.encode(event)
         return Kept(data, etag_of(data), until)
 
-    async def _uncached(self, event_id: UUID, caller: Address | None, now: datetime) -> Rendered:
+    async def _uncached(self, event_id: UUID, caller: Caller | None, now: datetime) -> Rendered:
         row = await store.event(self._database, event_id)
         if row is None:
             raise EventNotFound
         event = resource.event_of(row, now)
-        return Rendered(msgspec.json.encode(event)) if event.version is None else _shown(event, caller)
+        if event.version is not None:
+            return await self._shown(row, event, caller)
+        return Rendered(msgspec.json.encode(event))
+
+    async def _shown(self, row: Row, event: Event, caller: Caller | None) -> Rendered:
+        """Return a draft to those who may see it, of whom the database is asked each time."""
+        if caller is None:
+            raise EventNotFound
+        await service.standing_to_draft(self._database, caller, row, Permission.EVENTS_READ)
+        assert event.version is not None
+        tag = service.version_tag(event.version)
+        return Rendered(msgspec.json.encode(event), f'"{tag}"'.encode())
 
     def _remember(self, event_id: UUID, name: str) -> None:
         self._names[event_id] = name
         self._names.move_to_end(event_id)
         if len(self._names) > _CAPACITY:
             self._names.popitem(last=False)
-
-
-def _shown(event: Event, caller: Address | None) -> Rendered:
-    if caller is None or event.organizer != checksum(caller):
-        raise EventNotFound
-    assert event.version is not None
-    tag = service.version_tag(event.version)
-    return Rendered(msgspec.json.encode(event), f'"{tag}"'.encode())

@@ -17,7 +17,6 @@ from echain.events.types import (
     Document,
     DraftContent,
     EventCancelled,
-    NotOrganizer,
     UnknownTier,
 )
 from echain.kernel.errors import EchainError
@@ -41,7 +40,6 @@ CREATION_REFUSALS: Final[Refusals] = {
     "EnforcedPause": CreationRefused,
 }
 ORGANIZER_REFUSALS: Final[Refusals] = {
-    "EventTicket_OnlyOrganizer": NotOrganizer,
     "EventTicket_Cancelled": EventCancelled,
     "EventTicket_AlreadyWithdrawn": AlreadyWithdrawn,
     "EventTicket_NoSuchTier": UnknownTier,

@@ -15,12 +15,13 @@ from uuid import UUID
 import msgspec
 
 from echain.edge.http.fields import AddressText, Moment, WeiText
-from echain.events.store import DRAFT, PUBLISHED
+from echain.events.store import DRAFT, DRAFTS, PUBLISHED
 from echain.events.types import Category, Status
 from echain.infra.database import Database, Row
 from echain.kernel.errors import Invalid, invalid_field
-from echain.kernel.evm import Address, parse_address
+from echain.kernel.evm import parse_address
 from echain.kernel.paging import PageNumber, PageSize
+from echain.organizations.service import Reach
 
 Sort = Literal["startTime", "-startTime", "createdAt", "-createdAt"]
 
@@ -30,6 +31,13 @@ _DRAFT_AT: Final[dict[str, str]] = {
     "createdAt": "draft.created_at",
 }
 
+_OF_ORGANIZATION: Final = (
+    "event.organizer IN (SELECT address FROM organization_wallets WHERE organization_id = {})"
+)
+# The second are drafts that name no organization, as the version before writes them.
+_DRAFT_OF_MINE: Final = (
+    "(draft.organization_id = ANY({}) OR draft.organization_id IS NULL AND draft.organizer = ANY({}))"
+)
 
 RANKED: Final = 2_000
 """Among more finds than these the best match means nothing, and ranking them all costs a second: they come by
@@ -37,13 +45,15 @@ their start."""
 
 
 class EventFilter(msgspec.Struct, frozen=True, rename={"chain_id": "chainId", "from_": "from",
+                                                       "organization_id": "organizationId",
                                                        "per_page": "perPage"}):  # fmt: skip
-    """Which events. ``from`` and ``to`` bound the start; ``mine`` is the caller's, drafts too.
+    """Which events. ``from`` and ``to`` bound the start; ``mine`` is my organizations', drafts too.
 
     Pages come by ``page`` with totals, or by ``cursor`` (empty for the first) and ``limit`` without.
     """
 
     organizer: AddressText | None = None
+    organization_id: UUID | None = None
     from_: Moment | None = None
     to: Moment | None = None
     status: Status | None = None
@@ -149,11 +159,11 @@ def check_paging(query: EventFilter) -> None:
 
 
 async def page_of(
-    database: Database, query: EventFilter, *, caller: Address | None, now: datetime, limit: int, offset: int
+    database: Database, query: EventFilter, *, reach: Reach, now: datetime, limit: int, offset: int
 ) -> tuple[Sequence[Row], int]:
     """Return a page of events with the columns of `store.PUBLISHED`, and how many there are in all."""
     arguments = _Arguments()
-    sources = _sources(query, caller, now, arguments, None)
+    sources = _sources(query, reach, now, arguments, None)
     statement = f"""
         WITH picked AS ({_ordered(sources, query.sort)} LIMIT {arguments(limit)} OFFSET {arguments(offset)}),
              total AS (SELECT count(*) FROM ({" UNION ALL ".join(sources)}) AS every)
@@ -171,13 +181,13 @@ async def page_after(
     query: EventFilter,
     mark: Mark | None,
     *,
-    caller: Address | None,
+    reach: Reach,
     now: datetime,
     limit: int,
 ) -> Sequence[Row]:
     """Return the events after ``mark``, those with the columns of `store.PUBLISHED` and their ``sort_at``."""
     arguments = _Arguments()
-    sources = _sources(query, caller, now, arguments, mark)
+    sources = _sources(query, reach, now, arguments, mark)
     statement = f"""
         WITH picked AS ({_ordered(sources, query.sort)} LIMIT {arguments(limit)})
         {_resources()} ORDER BY {_order("", query.sort)}
@@ -232,7 +242,7 @@ async def search(
 
 
 def _sources(
-    query: EventFilter, caller: Address | None, now: datetime, arguments: _Arguments, mark: Mark | None
+    query: EventFilter, reach: Reach, now: datetime, arguments: _Arguments, mark: Mark | None
 ) -> list[str]:
     """Return the SELECTs that together hold every event or draft of a list, with its place in the order."""
     column = query.sort.removeprefix("-")
@@ -243,11 +253,13 @@ def _sources(
             conditions.append(
                 f"event.organizer = {arguments(parse_address(query.organizer, path='organizer'))}"
             )
+        if query.organization_id is not None:
+            conditions.append(_OF_ORGANIZATION.format(arguments(query.organization_id)))
         if query.mine:
-            conditions.append(f"event.organizer = {arguments(caller)}")
+            conditions.append(f"event.organizer = ANY({arguments(reach.every_wallet)})")
         sources.append(_published_source(_PUBLISHED_AT[column], conditions, mark, query.sort, arguments))
     if query.status == "draft" or (query.mine and query.status is None):
-        conditions = _draft_conditions(query, caller, arguments)
+        conditions = _draft_conditions(query, reach, arguments)
         sources.append(_draft_source(_DRAFT_AT[column], conditions, mark, query.sort, arguments))
     return sources
 
@@ -289,13 +301,15 @@ def _published_conditions(
     return conditions
 
 
-def _draft_conditions(query: EventFilter, caller: Address | None, arguments: _Arguments) -> list[str]:
+def _draft_conditions(query: EventFilter, reach: Reach, arguments: _Arguments) -> list[str]:
     starts_at = _DRAFT_AT["startTime"]
     conditions = [
-        f"draft.organizer = {arguments(caller)}",
+        _DRAFT_OF_MINE.format(arguments(reach.organizations), arguments(reach.wallets)),
         "draft.deleted_at IS NULL",
         "event_of_draft(draft.id) IS NULL",
     ]
+    if query.organization_id is not None:
+        conditions.append(f"draft.organization_id = {arguments(query.organization_id)}")
     if query.organizer is not None:
         conditions.append(f"draft.organizer = {arguments(parse_address(query.organizer, path='organizer'))}")
     if query.from_ is not None:
@@ -330,5 +344,5 @@ def _resources() -> str:
     return f"""
         SELECT {PUBLISHED}, picked.sort_at FROM picked JOIN published_events AS event ON event.id = picked.id
         UNION ALL
-        SELECT {DRAFT}, picked.sort_at FROM picked JOIN event_drafts AS draft ON draft.id = picked.id
+        SELECT {DRAFT}, picked.sort_at FROM picked JOIN ({DRAFTS}) ON draft.id = picked.id
     """  # noqa: S608 - constants of this file

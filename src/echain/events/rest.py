@@ -7,13 +7,12 @@ from uuid import UUID
 
 import msgspec
 
-from echain.accounts.types import address_of
+from echain.accounts.types import WalletNeeded, address_of
 from echain.chain.intent import InsufficientFunds, Intent, Reverted
 from echain.chain.rpc import ChainUnreachable
 from echain.edge.http import (
     Auth,
     Call,
-    Caller,
     Endpoint,
     HashText,
     Nothing,
@@ -37,14 +36,13 @@ from echain.events.types import (
     ChainNotServed,
     CreationRefused,
     Deleted,
-    DraftContent,
     DraftUpdate,
     Event,
     EventCancelled,
     EventEnded,
     EventNotFound,
     MetadataNotFound,
-    NotOrganizer,
+    NewDraft,
     NotPublished,
     PartialEvent,
     PriceContent,
@@ -54,15 +52,24 @@ from echain.events.types import (
 )
 from echain.infra.cache import Cache
 from echain.infra.database import Database
-from echain.kernel.evm import Address, parse_hash
+from echain.kernel.evm import parse_hash
 from echain.kernel.money import Wei
 from echain.kernel.paging import Page, PageInfo, numbered
+from echain.organizations import service as organizations
+from echain.organizations.service import Reach
+from echain.organizations.types import (
+    NoWallet,
+    OrganizationNotFound,
+    Permission,
+    PermissionMissing,
+    WalletTaken,
+)
 
 TAG: Final = "events"
 DEFAULT_PER_PAGE: Final = 20
 
 INTENT_ERRORS: Final = (Reverted, InsufficientFunds, ChainUnreachable, ChainNotServed)
-_OWN: Final = (EventNotFound, NotOrganizer, AlreadyPublished)
+_OWN: Final = (EventNotFound, PermissionMissing, AlreadyPublished)
 
 _FOREVER: Final = (
     ("Cache-Control", "public, max-age=31536000, immutable"),
@@ -102,8 +109,8 @@ def endpoints(database: Database, cache: Cache, intents: Intents, *, public_url:
     ]
 
 
-def _address(caller: Caller | None) -> Address | None:
-    return None if caller is None else caller.address
+NOTHING: Final = Reach((), (), ())
+"""What somebody reaches who was not asked for."""
 
 
 def _list_endpoints(database: Database) -> list[Endpoint]:
@@ -115,32 +122,34 @@ def _list_endpoints(database: Database) -> list[Endpoint]:
         query=EventFilter,
         auth=Auth.OPTIONAL,
         errors=(Unauthenticated,),
-        description="Published events of everybody. Organizers see their own drafts too with `mine=true` or "
-        "`status=draft`.",
+        description="Published events of everybody. Members of organizations see those that are theirs with "
+        "`mine=true`, and drafts, where their role shows them, with that or `status=draft`.",
     )
     async def events(call: Call[Nothing, EventFilter, Nothing]) -> Page[msgspec.Struct]:
         query = call.query
         listing.check_paging(query)
         fields = resource.chosen_fields(query.fields)
-        caller = _address(call.caller)
-        if caller is None and (query.mine or query.status == "draft"):
-            raise Unauthenticated
+        reach = NOTHING
+        if query.mine or query.status == "draft":
+            if call.caller is None or call.caller.kind != "user":
+                raise Unauthenticated
+            reach = await organizations.reach(database, call.caller.id, Permission.EVENTS_READ)
         if query.cursor is not None or query.limit is not None:
-            return await _after_cursor(call, caller, fields)
+            return await _after_cursor(call, reach, fields)
         page, per_page = query.page or 1, query.per_page or DEFAULT_PER_PAGE
         rows, total = await listing.page_of(
-            database, query, caller=caller, now=call.now, limit=per_page, offset=(page - 1) * per_page
+            database, query, reach=reach, now=call.now, limit=per_page, offset=(page - 1) * per_page
         )
         items = [_item(resource.event_of(row, call.now), fields) for row in rows]
         return numbered(items, page=page, per_page=per_page, total=total)
 
     async def _after_cursor(
-        call: Call[Nothing, EventFilter, Nothing], caller: Address | None, fields: list[str] | None
+        call: Call[Nothing, EventFilter, Nothing], reach: Reach, fields: list[str] | None
     ) -> Page[msgspec.Struct]:
         query = call.query
         limit = query.limit or DEFAULT_PER_PAGE
         mark = listing.decode_mark(query.cursor, query.sort) if query.cursor else None
-        rows = await listing.page_after(database, query, mark, caller=caller, now=call.now, limit=limit + 1)
+        rows = await listing.page_after(database, query, mark, reach=reach, now=call.now, limit=limit + 1)
         last = rows[limit - 1] if len(rows) > limit else None
         following = (
             None if last is None else listing.encode_mark(Mark(query.sort, last["sort_at"], last["id"]))
@@ -187,7 +196,7 @@ def _read_endpoints(database: Database, cache: Cache) -> list[Endpoint]:
         kept = details.kept(call.path.id, call.now, call.seen)
         if kept is not None:
             return kept
-        return await details.read(call.path.id, _address(call.caller), call.now, call.seen)
+        return await details.read(call.path.id, call.caller, call.now, call.seen)
 
     @get(
         "/api/v1/events/{id}/availability",
@@ -217,18 +226,21 @@ def _read_endpoints(database: Database, cache: Cache) -> list[Endpoint]:
 def _draft_endpoints(database: Database, intents: Intents) -> list[Endpoint]:
     @post(
         "/api/v1/events",
-        summary="Create a draft",
+        summary="Create a draft for my organization",
         tag=TAG,
         answer=Event,
-        body=DraftContent,
+        body=NewDraft,
         status=201,
         auth=Auth.USER,
         idempotent=True,
+        errors=(OrganizationNotFound, PermissionMissing, NoWallet, WalletTaken, WalletNeeded),
+        description="Without `organizationId` it is for the organization of the wallet that you signed in "
+        "with; there is one from your first draft on.",
     )
-    async def create(call: Call[Nothing, Nothing, DraftContent]) -> Reply:
+    async def create(call: Call[Nothing, Nothing, NewDraft]) -> Reply:
         async with database.transaction() as tx:
             await call.once(tx)
-            event = await service.create_draft(tx, address_of(call.user), call.body, intents, now=call.now)
+            event = await service.create_draft(tx, call.user, call.body, intents, now=call.now)
         return Reply(event, headers=(*_tag(event), ("Location", f"/api/v1/events/{event.id}")))
 
     @put(
@@ -247,7 +259,7 @@ def _draft_endpoints(database: Database, intents: Intents) -> list[Endpoint]:
             event = await service.replace_draft(
                 tx,
                 call.path.id,
-                address_of(call.user),
+                call.user,
                 call.body,
                 if_match=call.headers.get("if-match"),
                 intents=intents,
@@ -272,16 +284,15 @@ def _organizer_endpoints(database: Database, intents: Intents, public_url: str) 
         path_params=EventPath,
         auth=Auth.USER,
         idempotent=True,
-        errors=(*_OWN, CreationRefused, *INTENT_ERRORS),
+        errors=(*_OWN, NoWallet, CreationRefused, *INTENT_ERRORS),
         description="Doing it again before the transaction is mined prepares the same one.",
     )
     async def publish(call: Call[EventPath, Nothing, Nothing]) -> Intent:
-        organizer = address_of(call.user)
         async with database.transaction() as tx:
-            content, document = await service.keep_document(
-                tx, call.path.id, organizer, intents, public_url=public_url, now=call.now
+            kept = await service.keep_document(
+                tx, call.path.id, call.user, intents, public_url=public_url, now=call.now
             )
-        return await service.creation_intent(intents, organizer, content, document, public_url=public_url)
+        return await service.creation_intent(intents, kept, public_url=public_url)
 
     @delete(
         "/api/v1/events/{id}",
@@ -290,15 +301,14 @@ def _organizer_endpoints(database: Database, intents: Intents, public_url: str) 
         answer=Deleted | Intent,
         path_params=EventPath,
         auth=Auth.USER,
-        errors=(EventNotFound, NotOrganizer, EventCancelled, AlreadyWithdrawn, *INTENT_ERRORS),
+        errors=(EventNotFound, PermissionMissing, EventCancelled, AlreadyWithdrawn, *INTENT_ERRORS),
     )
     async def remove(call: Call[EventPath, Nothing, Nothing]) -> Deleted | Intent:
-        organizer = address_of(call.user)
         try:
             async with database.transaction() as tx:
-                return await service.delete_draft(tx, call.path.id, organizer, now=call.now)
+                return await service.delete_draft(tx, call.path.id, call.user, now=call.now)
         except AlreadyPublished:
-            event = await service.owned(database, call.path.id, organizer)
+            event, _ = await service.managed(database, call.path.id, call.user, Permission.EVENTS_PUBLISH)
             return await service.cancel_intent(intents, event)
 
     @post(
@@ -310,10 +320,10 @@ def _organizer_endpoints(database: Database, intents: Intents, public_url: str) 
         body=PriceContent,
         auth=Auth.USER,
         idempotent=True,
-        errors=(EventNotFound, NotOrganizer, NotPublished, EventCancelled, UnknownTier, *INTENT_ERRORS),
+        errors=(EventNotFound, PermissionMissing, NotPublished, EventCancelled, UnknownTier, *INTENT_ERRORS),
     )
     async def price(call: Call[TierPath, Nothing, PriceContent]) -> Intent:
-        event = await service.owned(database, call.path.id, address_of(call.user))
+        event, _ = await service.managed(database, call.path.id, call.user, Permission.EVENTS_PUBLISH)
         return await service.price_intent(intents, event, call.path.tier, Wei(int(call.body.price_wei)))
 
     return [publish, remove, price]

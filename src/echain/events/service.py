@@ -11,9 +11,11 @@ from zoneinfo import available_timezones
 
 import msgspec
 
+from echain.accounts.types import address_of
 from echain.chain.intent import Intent
+from echain.edge.http import Caller
+from echain.events import holdings, resource, rules, store, tables
 from echain.events import intents as calls
-from echain.events import resource, rules, store, tables
 from echain.events.intents import Intents
 from echain.events.types import (
     AlreadyPublished,
@@ -28,7 +30,7 @@ from echain.events.types import (
     EventEnded,
     EventNotFound,
     MetadataNotFound,
-    NotOrganizer,
+    NewDraft,
     NotPublished,
     Published,
     Registration,
@@ -42,6 +44,8 @@ from echain.kernel.evm import Address, Hash32, checksum, to_hex
 from echain.kernel.ids import uuid7
 from echain.kernel.messages import Message
 from echain.kernel.money import Wei
+from echain.organizations import service as organizations
+from echain.organizations.types import NoWallet, Permission, Standing
 
 # What the slices above ask of the projections, and add to them, while they fold a block.
 EventKey = tables.EventKey
@@ -59,23 +63,34 @@ def time_zones() -> frozenset[str]:
     return frozenset(available_timezones())
 
 
-async def create_draft(
-    tx: Tx, organizer: Address, content: DraftContent, intents: Intents, *, now: datetime
-) -> Event:
-    """Keep a new draft of an organizer and return it.
+async def create_draft(tx: Tx, caller: Caller, new: NewDraft, intents: Intents, *, now: datetime) -> Event:
+    """Keep a new draft of an organization and return it.
+
+    Without a named one it is for the organization of the caller's wallet, which is made when there is none.
 
     Raises:
         Invalid: the content could not be published; with every wrong field.
+        OrganizationNotFound, PermissionMissing, NoWallet: the named organization.
+        WalletNeeded, WalletTaken, PermissionMissing: that of the caller's wallet.
     """
-    content = _checked(content, intents, now)
-    draft_id = uuid7()
-    await store.insert_draft(
-        tx, draft_id, organizer, chain_id=content.chain_id, content=msgspec.to_builtins(content), now=now
+    content = _checked(_content(new), intents, now)
+    standing, organizer = await _drafting(tx, caller, new.organization_id, now)
+    assert standing.organization_id is not None
+    draft = store.NewDraft(
+        id=uuid7(),
+        organization_id=standing.organization_id,
+        organizer=organizer,
+        chain_id=content.chain_id,
+        content=msgspec.to_builtins(content),
+        created_at=now,
     )
+    await store.insert_draft(tx, draft)
     return resource.draft_event(
         content,
-        draft_id=draft_id,
+        draft_id=draft.id,
         organizer=organizer,
+        organization_id=standing.organization_id,
+        organization_name=standing.name,
         version=1,
         metadata_hash=None,
         created_at=now,
@@ -83,10 +98,26 @@ async def create_draft(
     )
 
 
+async def _drafting(
+    tx: Tx, caller: Caller, organization_id: UUID | None, now: datetime
+) -> tuple[Standing, Address]:
+    """Return for whom the caller drafts, and the wallet that would publish it."""
+    if organization_id is not None:
+        standing = await organizations.require_of(tx, caller, organization_id, Permission.EVENTS_WRITE)
+        return standing, await organizations.signer(tx, organization_id, caller.address)
+    wallet = address_of(caller)
+    standing, made = await organizations.organization_of_wallet(
+        tx, caller, wallet, Permission.EVENTS_WRITE, now=now
+    )
+    if made:
+        await holdings.changed(tx, [wallet])
+    return standing, wallet
+
+
 async def replace_draft(
     tx: Tx,
     draft_id: UUID,
-    organizer: Address,
+    caller: Caller,
     update: DraftUpdate,
     *,
     if_match: str | None,
@@ -96,12 +127,12 @@ async def replace_draft(
     """Write the whole content of a draft that nobody changed since the caller read it, and return it.
 
     Raises:
-        EventNotFound, NotOrganizer, AlreadyPublished: no draft of this organizer.
+        EventNotFound, PermissionMissing, AlreadyPublished: no draft that the caller may change.
         StaleVersion: it is at another version by now.
         Invalid: the content could not be published, or no version was given.
     """
     content = _checked(_content(update), intents, now)
-    draft = await _locked(tx, draft_id, organizer)
+    draft, _ = await _locked(tx, draft_id, caller, Permission.EVENTS_WRITE)
     _check_version(draft["version"], update.version, if_match)
     version: int = draft["version"] + 1
     await store.replace_draft(
@@ -115,7 +146,9 @@ async def replace_draft(
     return resource.draft_event(
         content,
         draft_id=draft_id,
-        organizer=organizer,
+        organizer=Address(draft["organizer"]),
+        organization_id=draft["organization_id"],
+        organization_name=draft["organization_name"],
         version=version,
         metadata_hash=None,
         created_at=draft["created_at"],
@@ -128,50 +161,60 @@ def version_tag(version: int) -> str:
     return f"v{version}"
 
 
-async def delete_draft(tx: Tx, draft_id: UUID, organizer: Address, *, now: datetime) -> Deleted:
+async def delete_draft(tx: Tx, draft_id: UUID, caller: Caller, *, now: datetime) -> Deleted:
     """Hide a draft; deleting it again finds nothing.
 
     Raises:
-        EventNotFound, NotOrganizer, AlreadyPublished: no draft of this organizer.
+        EventNotFound, PermissionMissing, AlreadyPublished: no draft that the caller may delete.
     """
-    await _locked(tx, draft_id, organizer)
+    await _locked(tx, draft_id, caller, Permission.EVENTS_WRITE)
     await store.delete_draft(tx, draft_id, now)
     return Deleted(draft_id, deleted=True)
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """A draft whose document is kept, and the wallet that is to publish it."""
+
+    organizer: Address
+    content: DraftContent
+    document: Document
+
+
 async def keep_document(
-    tx: Tx, draft_id: UUID, organizer: Address, intents: Intents, *, public_url: str, now: datetime
-) -> tuple[DraftContent, Document]:
+    tx: Tx, draft_id: UUID, caller: Caller, intents: Intents, *, public_url: str, now: datetime
+) -> Kept:
     """Keep the metadata document of a draft as it is now, so that its hash may go on chain.
 
     Raises:
-        EventNotFound, NotOrganizer, AlreadyPublished: no draft of this organizer.
+        EventNotFound, PermissionMissing, AlreadyPublished: no draft that the caller may publish.
+        NoWallet: the draft's wallet has left the organization, which has no other.
         Invalid: time has passed and the content no longer holds.
     """
-    draft = await _locked(tx, draft_id, organizer)
+    draft, _ = await _locked(tx, draft_id, caller, Permission.EVENTS_PUBLISH)
+    if draft["publisher"] is None:
+        raise NoWallet
+    organizer = Address(draft["publisher"])
     content = _checked(resource.content_of(draft["content"]), intents, now)
     document = resource.document_of(content, draft_id, organizer, public_url)
     if len(metadata_uri(public_url, document.hash).encode()) > rules.MAX_URI_BYTES:
         raise ValueError("the public URL is so long that no metadata URI fits the contract")
     await store.keep_document(tx, draft_id, organizer, document=document, chain_id=content.chain_id, now=now)
-    return content, document
+    return Kept(organizer, content, document)
 
 
-async def creation_intent(
-    intents: Intents, organizer: Address, content: DraftContent, document: Document, *, public_url: str
-) -> Intent:
-    """Return the transaction that creates the event on its chain.
+async def creation_intent(intents: Intents, kept: Kept, *, public_url: str) -> Intent:
+    """Return the transaction by which the draft's wallet creates the event on its chain.
 
     Raises:
         CreationRefused: the factory is paused, not ready, or closed to this wallet.
         Reverted, InsufficientFunds, ChainUnreachable, ChainNotServed: see `Intents.prepare`.
     """
     return await intents.prepare(
-        content.chain_id,
-        sender=organizer,
-        to=await intents.factory(content.chain_id),
-        data=calls.creation_call(content, document, metadata_uri(public_url, document.hash)),
-        summary=f"Create the event “{content.title}”",
+        kept.content.chain_id,
+        sender=kept.organizer,
+        to=await intents.factory(kept.content.chain_id),
+        data=calls.creation_call(kept.content, kept.document, metadata_uri(public_url, kept.document.hash)),
+        summary=f"Create the event “{kept.content.title}”",
         refusals=calls.CREATION_REFUSALS,
     )
 
@@ -237,20 +280,61 @@ async def starting(
     return [(row["id"], row["starts_at"]) for row in await store.starting(connection, after, until, limit)]
 
 
+async def managed(
+    connection: Connection | Database, event_id: UUID, caller: Caller, permission: Permission
+) -> tuple[Published, Standing]:
+    """Return a published event, and what the caller is to its organizer; two statements.
+
+    Raises:
+        EventNotFound: there is none, or the caller has nothing to do with its organizer.
+        PermissionMissing: the caller's role does not allow it.
+        NotPublished: it is a draft of an organization in which the caller has the permission.
+    """
+    row = await store.published(connection, event_id)
+    if row is None:
+        draft = await store.event(connection, event_id)
+        if draft is None:
+            raise EventNotFound
+        await standing_to_draft(connection, caller, draft, permission)
+        raise NotPublished
+    event = _published(row)
+    return event, await organizations.require(
+        connection, caller, event.organizer, permission, missing=EventNotFound
+    )
+
+
+async def standing_to_draft(
+    connection: Connection | Database, caller: Caller, draft: Row, permission: Permission
+) -> Standing:
+    """Return what the caller is to the organization of a draft's row.
+
+    Raises:
+        EventNotFound: nothing.
+        PermissionMissing: the caller's role does not allow it.
+    """
+    organization_id: UUID | None = draft["organization_id"]
+    if organization_id is not None:
+        return await organizations.require_of(
+            connection, caller, organization_id, permission, missing=EventNotFound
+        )
+    return await organizations.require(
+        connection, caller, Address(draft["organizer"]), permission, missing=EventNotFound
+    )
+
+
 async def owned(database: Database | Connection, event_id: UUID, organizer: Address) -> Published:
     """Return a published event of this organizer.
 
     Raises:
-        EventNotFound: not published, and not the caller's draft.
-        NotPublished: the caller's own draft.
-        NotOrganizer: somebody else's.
+        EventNotFound: somebody else's, or none.
+        NotPublished: the organizer's own draft.
     """
     row = await store.published(database, event_id)
     if row is None:
         draft = await store.event(database, event_id)
         raise NotPublished if draft is not None and draft["organizer"] == organizer else EventNotFound
     if row["organizer"] != organizer:
-        raise NotOrganizer
+        raise EventNotFound
     return _published(row)
 
 
@@ -258,7 +342,7 @@ async def cancel_intent(intents: Intents, event: Published) -> Intent:
     """Return the transaction that cancels an event for good.
 
     Raises:
-        EventCancelled, AlreadyWithdrawn, NotOrganizer: the contract would refuse it.
+        EventCancelled, AlreadyWithdrawn: the contract would refuse it.
         Reverted, InsufficientFunds, ChainUnreachable, ChainNotServed: see `Intents.prepare`.
     """
     if event.cancelled:
@@ -278,7 +362,7 @@ async def price_intent(intents: Intents, event: Published, tier_id: int, price_w
 
     Raises:
         Invalid: more than the contract can hold.
-        EventCancelled, UnknownTier, NotOrganizer: the contract would refuse it.
+        EventCancelled, UnknownTier: the contract would refuse it.
         Reverted, InsufficientFunds, ChainUnreachable, ChainNotServed: see `Intents.prepare`.
     """
     if price_wei > rules.MAX_PRICE_WEI:
@@ -324,17 +408,15 @@ def _checked(content: DraftContent, intents: Intents, now: datetime) -> DraftCon
     return rules.in_utc(content)
 
 
-def _content(update: DraftUpdate) -> DraftContent:
-    fields = msgspec.structs.asdict(update)
-    del fields["version"]
-    return DraftContent(**fields)
+def _content(sent: NewDraft | DraftUpdate) -> DraftContent:
+    return DraftContent(**{name: getattr(sent, name) for name in DraftContent.__struct_fields__})
 
 
-async def _locked(tx: Tx, draft_id: UUID, organizer: Address) -> Row:
-    draft = await store.lock_draft(tx, draft_id, organizer)
+async def _locked(tx: Tx, draft_id: UUID, caller: Caller, permission: Permission) -> tuple[Row, Standing]:
+    draft = await store.lock_draft(tx, draft_id)
     if draft is not None and draft["event_id"] is None:
-        return draft
-    await owned(tx, draft_id, organizer)
+        return draft, await standing_to_draft(tx, caller, draft, permission)
+    await managed(tx, draft_id, caller, permission)
     raise AlreadyPublished
 
 

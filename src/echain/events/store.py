@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
+
 from echain.events.types import Document
 from echain.infra.database import Connection, Database, Row, Tx
 from echain.kernel.evm import Address, Hash32
@@ -29,7 +31,7 @@ PUBLISHED: Final = f"""
     event.ticket_price_wei::text AS ticket_price, event.max_tickets, event.sold_tickets,
     event.starts_at, event.ends_at, event.fee_bps, event.gift_policy, event.max_gifts,
     event.gifts_to_contracts, event.resale_cap_bps, event.royalty_bps, event.cancelled,
-    event.transaction_hash, {TIERS}"""
+    event.transaction_hash, event.organization_id, event.organization_name, {TIERS}"""
 
 DRAFT: Final = """
     draft.id, draft.id, draft.chain_id, draft.organizer, draft.content::text,
@@ -38,13 +40,21 @@ DRAFT: Final = """
     NULL::text, NULL::bigint, NULL::bigint,
     NULL::timestamptz, NULL::timestamptz, NULL::integer, NULL::text, NULL::integer,
     NULL::boolean, NULL::integer, NULL::integer, NULL::boolean,
-    NULL::bytea, NULL::text"""
-"""The columns of PUBLISHED for a draft; ``version`` tells which it is."""
+    NULL::bytea, organization.id, organization.name, NULL::text"""
+"""The columns of PUBLISHED for a draft among DRAFTS; ``version`` tells which it is."""
+
+DRAFTS: Final = """
+    event_drafts AS draft
+    LEFT JOIN organization_wallets AS owned ON owned.address = draft.organizer
+    LEFT JOIN organizations AS organization
+      ON organization.id = coalesce(draft.organization_id, owned.organization_id)"""
+"""Drafts with their organizations. One that names none belongs to that of its wallet: so did the version
+before write it, which may still run beside this one."""
 
 _EVENT: Final = f"""
     SELECT {PUBLISHED} FROM published_events AS event WHERE event.id = event_key($1)
     UNION ALL
-    SELECT {DRAFT} FROM event_drafts AS draft
+    SELECT {DRAFT} FROM {DRAFTS}
      WHERE draft.id = $1 AND draft.deleted_at IS NULL AND event_of_draft($1) IS NULL
 """  # noqa: S608 - constants of this file
 
@@ -138,35 +148,54 @@ async def starting(connection: Connection, after: datetime, until: datetime, lim
     )
 
 
-async def insert_draft(
-    tx: Tx, draft_id: UUID, organizer: Address, *, chain_id: int, content: Mapping[str, Any], now: datetime
-) -> None:
+class NewDraft(msgspec.Struct, frozen=True):
+    """A draft about to be written; ``organizer`` is the wallet that would publish it."""
+
+    id: UUID
+    organization_id: UUID
+    organizer: Address
+    chain_id: int
+    content: Mapping[str, Any]
+    created_at: datetime
+
+
+async def insert_draft(tx: Tx, draft: NewDraft) -> None:
     """Keep a new draft, version 1."""
     await tx.execute(
         """
-        INSERT INTO event_drafts (id, organizer, chain_id, content, created_at, updated_at)
-        VALUES ($1, $2, $3, $4, $5, $5)
+        INSERT INTO event_drafts (id, organization_id, organizer, chain_id, content, created_at, updated_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $6)
         """,
-        draft_id,
-        organizer,
-        chain_id,
-        content,
-        now,
+        draft.id,
+        draft.organization_id,
+        draft.organizer,
+        draft.chain_id,
+        draft.content,
+        draft.created_at,
     )
 
 
-async def lock_draft(tx: Tx, draft_id: UUID, organizer: Address) -> Row | None:
-    """Return an organizer's draft, locked until the transaction ends, and the event that it became."""
+async def lock_draft(tx: Tx, draft_id: UUID) -> Row | None:
+    """Return a draft, locked until the transaction ends, its organization, and the event that it became.
+
+    ``publisher`` is the wallet that may publish it: its organizer, or, when that has left the organization,
+    the one that the organization has had the longest; null when it has none.
+    """
     return await tx.fetchrow(
-        """
-        SELECT id, chain_id, content::text AS content, version, metadata_hash, created_at,
-               event_of_draft(id) AS event_id
-          FROM event_drafts
-         WHERE id = $1 AND organizer = $2 AND deleted_at IS NULL
-           FOR UPDATE
-        """,
+        f"""
+        SELECT draft.id, draft.chain_id, draft.content::text AS content, draft.version, draft.metadata_hash,
+               draft.created_at, draft.organizer, organization.id AS organization_id,
+               organization.name AS organization_name, event_of_draft(draft.id) AS event_id,
+               CASE WHEN owned.organization_id IS NOT DISTINCT FROM organization.id THEN draft.organizer
+                    ELSE (SELECT other.address FROM organization_wallets AS other
+                           WHERE other.organization_id = organization.id
+                           ORDER BY other.added_at, other.address LIMIT 1)
+               END AS publisher
+          FROM {DRAFTS}
+         WHERE draft.id = $1 AND draft.deleted_at IS NULL
+           FOR UPDATE OF draft
+        """,  # noqa: S608 - constants of this file
         draft_id,
-        organizer,
     )
 
 
@@ -196,7 +225,7 @@ async def delete_draft(tx: Tx, draft_id: UUID, now: datetime) -> None:
 async def keep_document(
     tx: Tx, draft_id: UUID, organizer: Address, *, chain_id: int, document: Document, now: datetime
 ) -> None:
-    """Keep a locked draft's document and note its hash in the draft."""
+    """Keep a locked draft's document, and note its hash and who publishes it in the draft."""
     await tx.execute(
         """
         WITH kept AS (
@@ -204,7 +233,7 @@ async def keep_document(
             SELECT $3, $4, id, $2, $5, content, $6 FROM event_drafts WHERE id = $1
             ON CONFLICT (hash) DO NOTHING
         )
-        UPDATE event_drafts SET metadata_hash = $3 WHERE id = $1
+        UPDATE event_drafts SET metadata_hash = $3, organizer = $2 WHERE id = $1
         """,
         draft_id,
         organizer,
@@ -249,3 +278,36 @@ async def register(
     )
     assert first is not None, "registrations are never taken back"
     return first, False
+
+
+async def of_wallets(connection: Connection, organizers: Collection[Address], limit: int) -> list[UUID]:
+    """Return at most ``limit`` events of these organizers."""
+    rows = await connection.fetch(
+        "SELECT id FROM events WHERE organizer = ANY($1) LIMIT $2", list(organizers), limit
+    )
+    return [row["id"] for row in rows]
+
+
+async def running(connection: Connection, organizers: Collection[Address], now: datetime) -> int:
+    """Return how many events of these organizers are neither over nor cancelled."""
+    count: int | None = await connection.fetchval(
+        "SELECT count(*) FROM events WHERE organizer = ANY($1) AND ends_at > $2 AND NOT cancelled",
+        list(organizers),
+        now,
+    )
+    return count or 0
+
+
+async def delete_drafts_of(tx: Tx, organization_id: UUID, now: datetime) -> None:
+    """Hide every draft of an organization that has not become an event."""
+    await tx.execute(
+        f"""
+        UPDATE event_drafts SET deleted_at = $2, updated_at = $2
+         WHERE id IN (SELECT draft.id FROM {DRAFTS}
+                       WHERE organization.id = $1 AND draft.deleted_at IS NULL
+                         AND event_of_draft(draft.id) IS NULL
+                       ORDER BY draft.id FOR UPDATE OF draft)
+        """,  # noqa: S608 - constants of this file
+        organization_id,
+        now,
+    )

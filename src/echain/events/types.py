@@ -124,6 +124,12 @@ class DraftContent(_Body, frozen=True):
     rules: RulesContent = RulesContent()
 
 
+class NewDraft(DraftContent, frozen=True):
+    """A new draft, and the organization that it is for: that of the caller's wallet unless named."""
+
+    organization_id: UUID | None = None
+
+
 class DraftUpdate(DraftContent, frozen=True):
     """The whole new content of a draft, and the version that it was made from unless If-Match says so."""
 
@@ -156,6 +162,8 @@ class Event(msgspec.Struct, frozen=True, rename=spelled):
 
     ``id`` stays when a draft is published. What only the chain gives is null in a draft; ``version``
     counts the draft's changes and is null once it is published. ``ticket_price`` is the first tier's.
+    ``organizer`` is the wallet that made the event or would; the organization that this wallet belongs to is
+    null when it belongs to none.
     """
 
     id: UUID
@@ -164,6 +172,8 @@ class Event(msgspec.Struct, frozen=True, rename=spelled):
     blockchain_id: str | None
     ticket_contract: AddressText | None
     organizer: AddressText
+    organization_id: UUID | None
+    organization_name: str | None
     title: str
     description: str
     place: Place
@@ -294,7 +304,7 @@ class Document(msgspec.Struct, frozen=True):
 
 
 class EventNotFound(EchainError):
-    """There is no such event, or it is a draft of somebody else."""
+    """There is no such event, or what you want is for the organization whose event it is."""
 
     kind = Kind.NOT_FOUND
     code = "events.not_found"

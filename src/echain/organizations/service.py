@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+import msgspec
+
 from echain.edge.http import Caller
-from echain.infra.database import Connection, Tx
+from echain.infra.database import Connection, Database, Tx
 from echain.kernel.errors import EchainError
 from echain.kernel.evm import Address, checksum
 from echain.kernel.ids import uuid7
@@ -34,7 +36,7 @@ every standing as changed.
 
 
 async def require(
-    connection: Connection,
+    connection: Connection | Database,
     caller: Caller,
     organizer: Address,
     permission: Permission,
@@ -57,7 +59,7 @@ async def require(
 
 
 async def require_of(
-    connection: Connection,
+    connection: Connection | Database,
     caller: Caller,
     organization_id: UUID,
     permission: Permission,
@@ -70,21 +72,26 @@ async def require_of(
         EchainError: ``missing``, when the caller is no member, or there is no such organization.
         PermissionMissing: the caller's role does not allow it.
     """
-    role = await store.role_in(connection, caller.id, organization_id) if caller.kind == "user" else None
-    if role is None:
+    row = await store.role_in(connection, caller.id, organization_id) if caller.kind == "user" else None
+    if row is None:
         raise missing
-    check(Role(role), permission)
-    return Standing(organization_id, Role(role))
+    standing = Standing(organization_id, Role(row["role"]), row["name"])
+    check(standing.role, permission)
+    return standing
 
 
-async def standing_to(connection: Connection, caller: Caller, organizer: Address) -> Standing | None:
+async def standing_to(
+    connection: Connection | Database, caller: Caller, organizer: Address
+) -> Standing | None:
     """Return what the caller is to the organizer of an event, None when nothing."""
     if caller.kind != "user":
         return None
     row = await store.standing_to(connection, caller.id, organizer)
     if row["organization_id"] is None:
         return Standing(None, Role.OWNER) if row["own"] else None
-    return None if row["role"] is None else Standing(row["organization_id"], Role(row["role"]))
+    if row["role"] is None:
+        return None
+    return Standing(row["organization_id"], Role(row["role"]), row["name"])
 
 
 def check(role: Role, permission: Permission) -> None:
@@ -102,20 +109,28 @@ def check(role: Role, permission: Permission) -> None:
         )
 
 
-async def organizers_with(connection: Connection, user_id: UUID, permission: Permission) -> list[Address]:
-    """Return every wallet for whose events the user has a permission; own ones without organization too."""
-    return await store.organizers_of(connection, user_id, rules.roles_with(permission))
+class Reach(msgspec.Struct, frozen=True):
+    """What a user has a permission for: ``organizations``, and the ``wallets`` whose events they are.
+
+    ``every_wallet`` holds those of all the user's organizations, whatever the role. Wallets of the user's own
+    that belong to no organization count among both.
+    """
+
+    organizations: Sequence[UUID]
+    wallets: Sequence[Address]
+    every_wallet: Sequence[Address]
 
 
-async def organizations_with(connection: Connection, user_id: UUID, permission: Permission) -> list[UUID]:
-    """Return every organization in which the user has a permission."""
-    return await store.organizations_of(connection, user_id, rules.roles_with(permission))
+async def reach(connection: Connection | Database, user_id: UUID, permission: Permission) -> Reach:
+    """Return everything for which the user has a permission; one statement."""
+    row = await store.reach_of(connection, user_id, rules.roles_with(permission))
+    return Reach(**row)
 
 
 async def organization_of_wallet(
     tx: Tx, caller: Caller, wallet: Address, permission: Permission, *, now: datetime
-) -> Standing:
-    """Return what the caller is in the organization of their own wallet, which is made when there is none.
+) -> tuple[Standing, bool]:
+    """Return what the caller is in the organization of their own wallet, and whether it was made just now.
 
     Raises:
         WalletTaken: it belongs to an organization that the caller is no member of.
@@ -126,16 +141,19 @@ async def organization_of_wallet(
     organization_id: UUID | None = row["organization_id"]
     if organization_id is None:
         organization_id = uuid7()
-        await store.insert_organization(tx, organization_id, default_name(wallet), caller.id, now=now)
+        name = default_name(wallet)
+        await store.insert_organization(tx, organization_id, name, caller.id, now=now)
         await store.insert_wallet(tx, organization_id, wallet, now=now)
-        return Standing(organization_id, Role.OWNER)
+        return Standing(organization_id, Role.OWNER, name), True
     if row["role"] is None:
         raise WalletTaken(None, organizationId=str(organization_id))
     check(Role(row["role"]), permission)
-    return Standing(organization_id, Role(row["role"]))
+    return Standing(organization_id, Role(row["role"]), row["name"]), False
 
 
-async def signer(connection: Connection, organization_id: UUID, preferred: Address | None) -> Address:
+async def signer(
+    connection: Connection | Database, organization_id: UUID, preferred: Address | None
+) -> Address:
     """Return the wallet that publishes for an organization.
 
     It is ``preferred`` where that is one of its wallets, else the one that it has had the longest.

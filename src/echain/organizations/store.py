@@ -7,20 +7,21 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from echain.infra.database import Connection, Row, Tx
+from echain.infra.database import Connection, Database, Row, Tx
 from echain.kernel.evm import Address
 
 STANDING_CHANNEL: Final = "standing_changed"
 
 
-async def standing_to(connection: Connection, user_id: UUID, organizer: Address) -> Row:
+async def standing_to(connection: Connection | Database, user_id: UUID, organizer: Address) -> Row:
     """Return a wallet's organization, the user's role there, and whether the wallet is the user's own."""
     row = await connection.fetchrow(
         """
-        SELECT owned.organization_id, member.role,
+        SELECT owned.organization_id, organization.name, member.role,
                EXISTS (SELECT FROM wallets WHERE address = $2 AND user_id = $1) AS own
           FROM (SELECT) AS always
           LEFT JOIN organization_wallets AS owned ON owned.address = $2
+          LEFT JOIN organizations AS organization ON organization.id = owned.organization_id
           LEFT JOIN members AS member
             ON member.organization_id = owned.organization_id AND member.user_id = $1
         """,
@@ -31,41 +32,43 @@ async def standing_to(connection: Connection, user_id: UUID, organizer: Address)
     return row
 
 
-async def role_in(connection: Connection, user_id: UUID, organization_id: UUID) -> str | None:
-    """Return a user's role in an organization that is not deleted."""
-    role: str | None = await connection.fetchval(
-        "SELECT role FROM members WHERE organization_id = $1 AND user_id = $2", organization_id, user_id
-    )
-    return role
-
-
-async def organizers_of(connection: Connection, user_id: UUID, roles: Collection[str]) -> list[Address]:
-    """Return the wallets of organizations in which the user has one of these roles.
-
-    With ``owner`` among them also the user's own wallets that belong to no organization.
-    """
-    rows = await connection.fetch(
+async def role_in(connection: Connection | Database, user_id: UUID, organization_id: UUID) -> Row | None:
+    """Return a user's role in an organization, and its name; deleted ones have no members."""
+    return await connection.fetchrow(
         """
-        SELECT owned.address
-          FROM members AS member JOIN organization_wallets AS owned USING (organization_id)
-         WHERE member.user_id = $1 AND member.role = ANY($2)
-        UNION ALL
-        SELECT own.address FROM wallets AS own
-         WHERE own.user_id = $1 AND 'owner' = ANY($2)
-           AND NOT EXISTS (SELECT FROM organization_wallets AS owned WHERE owned.address = own.address)
+        SELECT member.role, organization.name
+          FROM members AS member JOIN organizations AS organization ON organization.id = organization_id
+         WHERE organization_id = $1 AND user_id = $2
+        """,
+        organization_id,
+        user_id,
+    )
+
+
+async def reach_of(connection: Connection | Database, user_id: UUID, roles: Collection[str]) -> Row:
+    """Return the organizations where the user has one of these roles, their wallets, and those of all theirs.
+
+    The user's own wallets that belong to no organization count as if the user were their owner.
+    """
+    row = await connection.fetchrow(
+        """
+        WITH theirs AS (SELECT organization_id, role FROM members WHERE user_id = $1),
+             shared AS (SELECT address, role FROM theirs JOIN organization_wallets USING (organization_id)),
+             alone AS (
+                 SELECT own.address, 'owner' AS role FROM wallets AS own
+                  WHERE own.user_id = $1 AND NOT EXISTS (
+                      SELECT FROM organization_wallets AS owned WHERE owned.address = own.address)
+             ),
+             every AS (SELECT * FROM shared UNION ALL SELECT * FROM alone)
+        SELECT array(SELECT organization_id FROM theirs WHERE role = ANY($2)) AS organizations,
+               array(SELECT address FROM every WHERE role = ANY($2)) AS wallets,
+               array(SELECT address FROM every) AS every_wallet
         """,
         user_id,
         list(roles),
     )
-    return [Address(row["address"]) for row in rows]
-
-
-async def organizations_of(connection: Connection, user_id: UUID, roles: Collection[str]) -> list[UUID]:
-    """Return the organizations in which the user has one of these roles."""
-    rows = await connection.fetch(
-        "SELECT organization_id FROM members WHERE user_id = $1 AND role = ANY($2)", user_id, list(roles)
-    )
-    return [row["organization_id"] for row in rows]
+    assert row is not None
+    return row
 
 
 async def lock_wallet(tx: Tx, address: Address) -> None:
@@ -103,7 +106,7 @@ async def insert_wallet(tx: Tx, organization_id: UUID, address: Address, *, now:
     return row is not None
 
 
-async def wallets_of(connection: Connection, organization_id: UUID) -> list[Address]:
+async def wallets_of(connection: Connection | Database, organization_id: UUID) -> list[Address]:
     """Return an organization's wallets, the first first."""
     rows = await connection.fetch(
         "SELECT address FROM organization_wallets WHERE organization_id = $1 ORDER BY added_at, address",

@@ -55,6 +55,8 @@ class Standing(msgspec.Struct, frozen=True):
 
     organization_id: UUID | None
     role: Role
+    name: str | None = None
+    """What the organization is called."""
 
 
 class Organization(msgspec.Struct, frozen=True, rename="camel"):
