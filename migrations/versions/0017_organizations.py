@@ -34,7 +34,7 @@ STATEMENTS: tuple[str, ...] = (
     """
     CREATE FUNCTION keep_an_owner() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        PERFORM FROM organizations WHERE id = OLD.organization_id AND deleted_at IS NULL FOR UPDATE;
+        PERFORM FROM organizations WHERE id = OLD.organization_id AND deleted_at IS NULL FOR NO KEY UPDATE;
         IF FOUND AND NOT EXISTS (
             SELECT FROM members WHERE organization_id = OLD.organization_id AND role = 'owner'
         ) THEN
