@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 import pytest
@@ -317,6 +317,19 @@ async def test_a_wrong_query_parameter_is_named(client: Client, query: str, path
 async def test_a_query_that_is_not_utf8_is_malformed(client: Client, query: bytes):
     answer = await client("GET", b"/api/v1/things?" + query)
     assert (answer.status, answer.error["code"]) == (400, "request.malformed")
+
+
+def test_unknown_parameters_are_ignored_where_a_specification_of_others_demands_it():
+    class Answered(msgspec.Struct, frozen=True):
+        takes_others: ClassVar[bool] = True
+        code: str
+
+    decode = Parameters(Answered).query
+    assert decode(b"code=a&session_state=b&session_state=c") == Answered("a")
+    with pytest.raises(Invalid, match="more than once"):
+        decode(b"code=a&code=b")
+    with pytest.raises(Invalid, match="required"):
+        decode(b"session_state=b")
 
 
 async def test_a_query_of_too_many_parameters_is_malformed(client: Client):

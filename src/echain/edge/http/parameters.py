@@ -122,11 +122,13 @@ class Parameters:
 
     Integers, numbers and booleans are read from their plain spelling; other types from what JSON strings
     would hold. A collection takes a repeated parameter, anything else is given at most once. Unknown names
-    are refused.
+    are refused, but for a Struct whose class says ``takes_others = True``, as specifications of others may
+    demand.
     """
 
     def __init__(self, struct: type[msgspec.Struct]) -> None:
         self._struct = struct
+        self._takes_others = getattr(struct, "takes_others", False)
         fields = msgspec.structs.fields(struct)
         self._known = {field.encode_name: _Parameter(field) for field in fields}
         self._names = tuple(self._known)
@@ -171,6 +173,8 @@ class Parameters:
         known = self._known
         for name, texts in given.items():
             parameter = known.get(name)
+            if parameter is None and self._takes_others:
+                continue
             if parameter is None:
                 expected = ", ".join(self._names) or "none"
                 wrong.append({"path": name, "reason": f"unknown parameter; known here: {expected}"})
