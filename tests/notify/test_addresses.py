@@ -17,10 +17,10 @@ from echain.infra.crypto import DataKeys, Unopenable
 from echain.infra.reseal import reseal
 from echain.infra.secret import Secret
 from echain.kernel.errors import Invalid
+from echain.kernel.mailbox import parse_email
 from echain.notify.addressstore import ADDRESS, ASKED
 from echain.notify.kinds import SWEEP
 from echain.notify.pushstore import SUBSCRIPTION
-from echain.notify.rules import parse_email
 
 
 def token_of(town: Town) -> str:
@@ -127,6 +127,7 @@ async def test_old_notifications_are_forgotten(town: Town) -> None:
     await town.quiet()
     await town.later(days=364)
     await town.tick(SWEEP)
+    ada = await town.shop.person(ada.wallet)
     assert [one["kind"] for one in await town.inbox(ada)] == ["purchase", "security"]
     await town.later(days=2)
     await town.tick(SWEEP)

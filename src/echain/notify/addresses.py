@@ -15,6 +15,7 @@ from echain.infra.database import Connection, Row, Tx
 from echain.infra.jobs import enqueue
 from echain.kernel.evm import Address, checksum
 from echain.kernel.ids import uuid7
+from echain.kernel.mailbox import parse_email
 from echain.kernel.time import rfc3339
 from echain.notify import addressstore, rules, service, store
 from echain.notify.addressstore import ADDRESS, ASKED, Verification
@@ -54,7 +55,7 @@ async def ask(
         Invalid: no e-mail address.
         TooManyVerifications: asked too often; the details say when it may be asked again.
     """
-    address = rules.parse_email(email)
+    address = parse_email(email)
     plain = address.encode()
     found_by = ASKED.indexes(keys, plain)
     await addressstore.lock_user(tx, user_id)

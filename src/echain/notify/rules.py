@@ -1,13 +1,11 @@
-"""What is told by which way unless chosen otherwise, when digests are due, what an address is."""
+"""What is told by which way unless chosen otherwise, and when digests are due."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, time, timedelta
 from typing import Final, Literal
 
-from echain.kernel.errors import invalid_field
 from echain.notify.types import NoticeKind, Rhythm
 from echain.notify.wording import zone_of
 
@@ -55,11 +53,6 @@ _MONDAY: Final = 0
 LEADS: Final = (timedelta(hours=24), timedelta(hours=2))
 """How long before its start an event is announced; each holds until the next, the last until the start."""
 
-_LOCAL: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
-_LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_MAX_LOCAL: Final = 64
-_MAX_ADDRESS: Final = 254
-
 
 def chosen(choices: Mapping[str, Mapping[str, bool]], kind: NoticeKind, way: Way) -> bool:
     """Return whether a kind is told by a way."""
@@ -104,39 +97,3 @@ def may_verify_at(sent: Sequence[datetime], *, now: datetime) -> datetime:
     if len(recent) > len(RESEND_PAUSES):
         return recent[-len(RESEND_PAUSES) - 1] + VERIFICATION_WINDOW
     return max(now, recent[-1] + RESEND_PAUSES[len(recent) - 1])
-
-
-def parse_email(text: str, *, path: str = "email") -> str:
-    """Return an address as it is sent to: the part before the @ as given, the domain in lower-case ASCII.
-
-    Only what RFC 5321 allows without quotes: nothing that could end a header or a command. A domain with
-    other letters is put into its ASCII form (IDNA).
-
-    Raises:
-        Invalid: no such address.
-    """
-    local, at, domain = text.strip(" ").rpartition("@")
-    try:
-        domain = domain.encode("idna").decode("ascii").lower()
-    except UnicodeError:
-        domain = ""
-    labels = domain.split(".")
-    good = (
-        at
-        and len(local) <= _MAX_LOCAL
-        and _LOCAL.fullmatch(local)
-        and len(labels) > 1
-        and all(_LABEL.fullmatch(label) for label in labels)
-        and not labels[-1].isdigit()
-        and len(local) + 1 + len(domain) <= _MAX_ADDRESS
-    )
-    if not good:
-        raise invalid_field(path, "is not an e-mail address like name@example.org")
-    return f"{local}@{domain}"
-
-
-def lead_due(starts_at: datetime, *, now: datetime) -> timedelta | None:
-    """Return which reminder an event is due for now, None when none: before all leads, or after the start."""
-    if now >= starts_at:
-        return None
-    return next((lead for lead in reversed(LEADS) if starts_at - lead <= now), None)
