@@ -48,10 +48,9 @@ STATEMENTS: tuple[str, ...] = (
     # Where each chain ends, so that an end which was cut off is missed.
     """
     CREATE TABLE audit_heads (
-        chain     UUID PRIMARY KEY,
-        number    BIGINT NOT NULL CHECK (number > 0),
-        hash      BYTEA NOT NULL CHECK (octet_length(hash) = 32),
-        sealed_at TIMESTAMPTZ NOT NULL
+        chain  UUID PRIMARY KEY,
+        number BIGINT NOT NULL CHECK (number > 0),
+        hash   BYTEA NOT NULL CHECK (octet_length(hash) = 32)
     )
     """,
     # What waits to be sealed.

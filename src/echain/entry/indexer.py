@@ -23,6 +23,8 @@ from echain.entry.progress import folding, shown
 from echain.entry.relaying import relay_of
 from echain.entry.stopping import until_stopped
 from echain.events.onchain import EventProjector
+from echain.infra.audit.chain import AuditKeys
+from echain.infra.audit.sealer import Sealer
 from echain.infra.config import ChainConfig, Config
 from echain.infra.jobs import QueueMetrics
 from echain.kernel.time import utc_now
@@ -67,6 +69,7 @@ async def follow(config: Config) -> None:
         await until_stopped(
             book.keep_reading(),
             relay_of(config, parts).run(),
+            Sealer(parts.database, AuditKeys(config.audit_keys), metrics=parts.metrics).run(),
             *(_follow(config, parts, book, chain) for chain in config.chains if chain.rpc_urls),
         )
 

@@ -341,6 +341,13 @@ VARIABLES: Final = (
         "keys of personal data, with commas: the first seals, all open; made and kept like the code key",
     ),
     Variable(
+        "ECHAIN_AUDIT_KEYS",
+        "audit_keys",
+        _keys,
+        (),
+        "keys of the audit log, with commas: the first seals, all verify; made and kept like the code key",
+    ),
+    Variable(
         "ECHAIN_VAPID_KEY",
         "vapid_key",
         _key,
