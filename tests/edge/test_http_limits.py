@@ -30,7 +30,18 @@ class Wrong(EchainError):
 
 OTHER = Caller("user", UUID(int=9), USER.address)
 KEY = Caller("user", USER.id, USER.address, None, UUID(int=77), frozenset({"people:read", "people:write"}))
-KNOWN = {"Bearer user": USER, "Bearer other": OTHER, "Bearer gate": GATE, "Bearer key": KEY}
+SLOW = Caller(
+    "user", USER.id, USER.address, key=UUID(int=78), scopes=frozenset({"people:read"}), writes=2, reads=3
+)
+GREEDY = Caller("user", USER.id, USER.address, key=UUID(int=79), scopes=frozenset({"people:read"}), reads=99)
+KNOWN = {
+    "Bearer slow": SLOW,
+    "Bearer greedy": GREEDY,
+    "Bearer user": USER,
+    "Bearer other": OTHER,
+    "Bearer gate": GATE,
+    "Bearer key": KEY,
+}
 
 
 async def authenticate(headers: Mapping[str, str], _cookies: Mapping[str, str]) -> Caller | None:
@@ -42,15 +53,14 @@ async def authenticate(headers: Mapping[str, str], _cookies: Mapping[str, str]) 
     return KNOWN[given]
 
 
-def limited(monkeypatch: pytest.MonkeyPatch, *proxies: str) -> Client:
-    monkeypatch.setattr("tests.edge.example.authenticate", authenticate)
+def limited(*proxies: str) -> Client:
     limits = Limits(Quotas(None), ALLOWANCE, proxies=proxies, metrics=Metrics())
-    return Client(example(limits=limits))
+    return Client(example(limits=limits, authenticate=authenticate))
 
 
 @pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> Client:
-    return limited(monkeypatch)
+def client() -> Client:
+    return limited()
 
 
 async def touch(client: Client, **headers: str) -> Answered:
@@ -89,6 +99,21 @@ async def test_users_gates_and_keys_each_have_their_own(client: Client) -> None:
         assert [(await me(client, token)).status for _ in range(7)] == [200] * 6 + [429]
 
 
+async def test_a_key_with_a_limit_of_its_own_is_held_to_it_and_told_so(client: Client) -> None:
+    answers = [await me(client, "slow") for _ in range(4)]
+    assert [answer.status for answer in answers] == [200] * 3 + [429]
+    assert answers[0].header("ratelimit-policy") == '"reads";q=3;w=60'
+    assert (answers[0].header("ratelimit") or "").startswith('"reads";r=2;')
+    assert answers[3].error["details"]["most"] == 3
+    assert (await me(client, "user")).status == 200
+
+
+async def test_no_key_may_do_more_than_its_user(client: Client) -> None:
+    answers = [await me(client, "greedy") for _ in range(7)]
+    assert [answer.status for answer in answers] == [200] * 6 + [429]
+    assert answers[0].header("ratelimit-policy") == '"reads";q=6;w=60'
+
+
 async def test_an_unlimited_endpoint_counts_nothing(client: Client) -> None:
     assert [(await client("GET", "/docs")).status for _ in range(20)] == [200] * 20
 
@@ -101,8 +126,8 @@ async def test_a_header_that_anybody_can_write_changes_nothing(client: Client) -
     assert statuses == [200, 200, 200, 429]
 
 
-async def test_behind_a_trusted_proxy_the_last_strange_hop_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    client = limited(monkeypatch, f"{PROXY}/32", "10.0.0.0/8")
+async def test_behind_a_trusted_proxy_the_last_strange_hop_counts() -> None:
+    client = limited(f"{PROXY}/32", "10.0.0.0/8")
     # What stands further left was written by the client itself.
     forged = [
         (await touch(client, **{"x-forwarded-for": f"1.1.1.{n}, 198.51.100.1"})).status for n in range(4)
@@ -114,13 +139,13 @@ async def test_behind_a_trusted_proxy_the_last_strange_hop_counts(monkeypatch: p
 
 
 @pytest.mark.parametrize("header", ["", "nonsense", "198.51.100.1, nonsense", ",,,", "1" * 500, "10.0.0.1"])
-async def test_a_broken_header_never_fails_a_request(monkeypatch: pytest.MonkeyPatch, header: str) -> None:
-    client = limited(monkeypatch, f"{PROXY}/32", "10.0.0.0/8")
+async def test_a_broken_header_never_fails_a_request(header: str) -> None:
+    client = limited(f"{PROXY}/32", "10.0.0.0/8")
     assert (await touch(client, **{"x-forwarded-for": header})).status == 200
 
 
-async def test_a_whole_ipv6_network_of_one_customer_is_one_caller(monkeypatch: pytest.MonkeyPatch) -> None:
-    client = limited(monkeypatch, PROXY)
+async def test_a_whole_ipv6_network_of_one_customer_is_one_caller() -> None:
+    client = limited(PROXY)
     hops = [f"2001:db8:1:2::{n:x}" for n in range(1, 5)]
     assert [(await touch(client, **{"x-forwarded-for": hop})).status for hop in hops] == [200] * 3 + [429]
     assert (await touch(client, **{"x-forwarded-for": "2001:db8:1:3::1"})).status == 200

@@ -116,3 +116,22 @@ async def test_what_is_remembered_is_bounded() -> None:
     for number in range(CAPACITY + 10):
         await quotas.take(QUOTA, str(number))
     assert len(quotas._leases) == CAPACITY
+
+
+@pytest.mark.parametrize("shared", [True, False])
+async def test_a_quota_that_changes_keeps_what_was_used(redis: Redis, shared: bool) -> None:
+    """Else whoever may change a limit would have a new window each time."""
+    quotas = Quotas(redis if shared else None)
+    assert await given(quotas, 30) == 30
+    fewer, more = Quota("tries", 40, 900), Quota("tries", 120, 900)
+    # Some of what one process had taken for itself may be lost, nothing is given twice.
+    assert 8 <= await given(quotas, 50, quota=fewer) <= 10
+    assert 76 <= await given(quotas, 150, quota=more) <= 80
+    assert await given(quotas, 10, quota=fewer) == 0
+
+
+async def test_a_changed_quota_counts_in_every_process(redis: Redis) -> None:
+    one, other = Quotas(redis), Quotas(redis)
+    assert await given(one, 20) + await given(other, 20) == 40
+    fewer = Quota("tries", 30, 900)
+    assert await given(one, 5, quota=fewer) == await given(other, 5, quota=fewer) == 0

@@ -26,8 +26,8 @@ _SHARE: Final = 20
 
 _TAKE: Final = """
 local used = tonumber(redis.call('GET', KEYS[1]) or '0')
-local left = tonumber(ARGV[1]) - used
-local took = math.max(0, math.min(left, math.max(1, math.floor(left / tonumber(ARGV[3])))))
+local left = math.max(0, tonumber(ARGV[1]) - used)
+local took = math.min(left, math.max(1, math.floor(left / tonumber(ARGV[3]))))
 if took > 0 then redis.call('INCRBY', KEYS[1], took) end
 local ends = redis.call('PTTL', KEYS[1])
 if ends < 0 then
@@ -56,14 +56,20 @@ class Turn(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Lease:
-    """Turns that this process holds of a window."""
+    """Turns that this process holds of a window which has ``most``."""
 
-    __slots__ = ("elsewhere", "ends", "held")
+    __slots__ = ("elsewhere", "ends", "held", "most")
 
-    def __init__(self, held: int, elsewhere: int, ends: float) -> None:
+    def __init__(self, held: int, elsewhere: int, ends: float, most: int) -> None:
         self.held = held
         self.elsewhere = elsewhere
         self.ends = ends
+        self.most = most
+
+    def allow(self, most: int) -> None:
+        """Have another number of turns in this window from now on; those that were used stay used."""
+        self.held = max(0, self.held + most - self.most)
+        self.most = most
 
 
 class Quotas:
@@ -77,12 +83,20 @@ class Quotas:
         self._asking: dict[str, asyncio.Task[None]] = {}
 
     async def take(self, quota: Quota, subject: str) -> Turn:
-        """Use one of the turns that ``subject`` has; never fails, and waits for Redis 250 ms at most."""
+        """Use one of the turns that ``subject`` has; never fails, and waits for Redis 250 ms at most.
+
+        A subject whose quota changes keeps its window and what it used of it.
+        """
         key = f"{quota.name}:{subject}"
         while True:
             now = self._monotonic()
             lease = self._leases.get(key)
-            if lease is None or now >= lease.ends or (not lease.held and lease.elsewhere):
+            if (
+                lease is None
+                or lease.most != quota.most
+                or now >= lease.ends
+                or (not lease.held and lease.elsewhere)
+            ):
                 await self._renewed(key, quota)
                 continue
             given = lease.held > 0
@@ -113,12 +127,13 @@ class Quotas:
         known = self._leases.get(key)
         if took is not None:
             held, left, milliseconds = took
-            self._leases[key] = _Lease(held, left, now + max(milliseconds, 1) / 1000)
+            self._leases[key] = _Lease(held, left, now + max(milliseconds, 1) / 1000, quota.most)
         elif known is not None and now < known.ends:
             # Redis is away: what it said was left elsewhere is now this process's own to give.
             known.held, known.elsewhere = known.held + known.elsewhere, 0
+            known.allow(quota.most)
         else:
-            self._leases[key] = _Lease(quota.most, 0, now + quota.window_seconds)
+            self._leases[key] = _Lease(quota.most, 0, now + quota.window_seconds, quota.most)
         self._leases.move_to_end(key)
         if len(self._leases) > CAPACITY:
             self._leases.popitem(last=False)

@@ -52,7 +52,8 @@ class Auth(Enum):
 class Caller(msgspec.Struct, frozen=True):
     """Who sent the request: a user with the address they signed in with, or a gate.
 
-    A user comes by a ``session``, which may do everything, or by an API ``key`` with its ``scopes``.
+    A user comes by a ``session``, which may do everything, or by an API ``key`` with its ``scopes``;
+    ``writes`` and ``reads`` are how many of each the key may do where it may do fewer than its user.
     ``admin``: the session's wallet administers the platform.
     """
 
@@ -63,6 +64,8 @@ class Caller(msgspec.Struct, frozen=True):
     key: UUID | None = None
     scopes: frozenset[str] | None = None
     admin: bool = False
+    writes: int | None = None
+    reads: int | None = None
 
 
 class Headers(Mapping[str, str]):

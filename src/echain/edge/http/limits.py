@@ -91,7 +91,7 @@ class Limits:
         Raises:
             LimitReached: there were too many.
         """
-        quota = self._quota(method, caller)
+        quota = _own(self._quota(method, caller), method, caller)
         turn = await self._quotas.take(quota, _caller(caller, address))
         if not turn.given:
             self._limited(quota.name).inc()
@@ -104,6 +104,14 @@ class Limits:
         if caller is None:
             return self._anonymous
         return self._gate if caller.kind == "gate" else self._user
+
+
+def _own(quota: Quota, method: str, caller: Caller | None) -> Quota:
+    """Return the quota of a key that has one of its own, which is never more than what users have."""
+    if caller is None:
+        return quota
+    most = caller.reads if method in _READS else caller.writes
+    return quota if most is None or most >= quota.most else msgspec.structs.replace(quota, most=most)
 
 
 def _caller(caller: Caller | None, address: str) -> str:
