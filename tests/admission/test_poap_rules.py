@@ -21,7 +21,7 @@ from echain.admission.rules import (
     may_undo,
     next_step,
 )
-from echain.admission.types import Operator
+from echain.admission.types import Desk, Operator
 from echain.kernel.evm import Address
 from echain.kernel.time import LAST_SECOND, from_unix
 
@@ -140,8 +140,8 @@ GATE, ADMITTED = uuid4(), NOW
         (Operator(gate=GATE), GATE, 11, False),
         (Operator(gate=GATE), uuid4(), 1, False),
         (Operator(gate=GATE), None, 1, False),
-        (Operator(organizer=Address(bytes(20))), GATE, 60 * 24, True),
-        (Operator(organizer=Address(bytes(20))), None, 60 * 24, True),
+        (Operator(desk=Desk(Address(bytes(20)), Address(bytes(20)))), GATE, 60 * 24, True),
+        (Operator(desk=Desk(Address(bytes(20)), Address(bytes(20)))), None, 60 * 24, True),
     ],
 )
 def test_the_organizer_undoes_anything_and_a_gate_what_it_just_did(

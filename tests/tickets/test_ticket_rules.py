@@ -127,7 +127,7 @@ HOLDING = rules.Holding(
     ("change", "code"),
     [
         ({}, None),
-        ({"owner": BUYER}, "tickets.not_owner"),
+        ({"owner": BUYER}, "tickets.not_found"),
         ({"state": "used"}, "tickets.used"),
         ({"state": "refunded"}, "tickets.refunded"),
         ({"state": "locked"}, "tickets.locked"),
@@ -163,7 +163,7 @@ def test_nothing_is_given_to_nobody_or_to_oneself(to: Address) -> None:
         ({"cancelled": True, "state": "used"}, None),
         ({"cancelled": True, "state": "refunded"}, "tickets.refunded"),
         ({"cancelled": True, "state": "locked"}, "tickets.locked"),
-        ({"cancelled": True, "owner": BUYER}, "tickets.not_owner"),
+        ({"cancelled": True, "owner": BUYER}, "tickets.not_found"),
         ({}, "tickets.not_cancelled"),
     ],
 )

@@ -117,7 +117,7 @@ async def test_only_the_holder_of_a_ticket_that_may_move_gives_it_away(shop: Sho
 
     async def transfer(token: int, who: Any = holder, to: str = friend.text) -> str:
         answer = await who.client("POST", f"{TICKETS}/{event.ticket(token)}/transfer", json_body={"to": to})
-        assert answer.status in {403, 409, 422}, answer.body
+        assert answer.status in {404, 409, 422}, answer.body
         return answer.error["code"]
 
     for token, state in zip(tokens, ("used", "refunded", "locked"), strict=False):
@@ -125,8 +125,8 @@ async def test_only_the_holder_of_a_ticket_that_may_move_gives_it_away(shop: Sho
         assert await transfer(token) == f"tickets.{state}"
     await shop.database.execute("UPDATE tickets SET gifts = 1 WHERE token_id = 4")
     assert await transfer(4) == "tickets.gifts_used_up"
-    assert await transfer(5, friend) == "tickets.not_owner"
-    assert await transfer(5, organizer) == "tickets.not_owner"
+    assert await transfer(5, friend) == "tickets.not_found"
+    assert await transfer(5, organizer) == "tickets.not_found"
     assert await transfer(5, holder, "0x" + "00" * 20) == "request.invalid"
     assert await transfer(5, holder, holder.text) == "request.invalid"
     await shop.database.execute("UPDATE events SET gift_policy = 'forbidden'")
@@ -149,7 +149,7 @@ async def test_a_ticket_is_refunded_to_its_holder_once_its_event_is_cancelled(sh
 
     assert await refund(1) == "tickets.not_cancelled"
     await shop.cancelled(event)
-    assert await refund(1, organizer) == "tickets.not_owner"
+    assert await refund(1, organizer) == "tickets.not_found"
     await shop.become(event, 1, "refunded")
     assert await refund(1) == "tickets.refunded"
     assert await refund(3) == "tickets.not_found"

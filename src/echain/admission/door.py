@@ -108,7 +108,7 @@ async def check_in(
 
     Raises:
         GateSecretInvalid: the gate was revoked.
-        TicketNotFound: the ticket's event is not the organizer's.
+        TicketNotFound: the ticket's event is not one of the desk's organizer.
         ScanReused: ``scan_id`` stands for another ticket.
     """
     return await _judged(connection, tally, operator, _Showing(ticket=ticket), scan_id=scan_id, now=now)
@@ -162,8 +162,9 @@ def _kept_id(operator: Operator, scan_id: UUID | None) -> UUID:
     """Return the key of the scan's row; clients' ids are told apart by who chose them."""
     if scan_id is None:
         return uuid7()
-    chooser = operator.gate.bytes if operator.gate is not None else operator.organizer or b""
-    return derived_id(chooser, scan_id.bytes)
+    if operator.gate is not None:
+        return derived_id(operator.gate.bytes, scan_id.bytes)
+    return derived_id(operator.desk.by if operator.desk else b"", scan_id.bytes)
 
 
 def _triple(ticket: TicketKey | None) -> tuple[int, Address, int] | None:

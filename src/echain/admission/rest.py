@@ -38,12 +38,14 @@ from echain.admission.types import (
 )
 from echain.chain.intent import Intent
 from echain.chain.rpc import ChainUnreachable
-from echain.edge.http import Auth, Call, Caller, Endpoint, Nothing, Reply, get, post
+from echain.edge.http import Auth, Call, Endpoint, Nothing, Reply, get, post
+from echain.events import service as events
 from echain.events.intents import Intents
-from echain.events.types import ChainNotServed, EventNotFound
+from echain.events.types import ChainNotServed, EventNotFound, NotPublished
 from echain.infra.database import Database
 from echain.kernel.evm import Address
 from echain.kernel.paging import Page
+from echain.organizations.types import Permission, PermissionMissing
 from echain.tickets.types import TicketKey, TicketNotFound, TicketPath
 
 GATES: Final = "gates"
@@ -78,11 +80,11 @@ def _gate_endpoints(
         answer=OpenedGate,
         status=201,
         auth=Auth.USER,
-        errors=(EventNotFound,),
+        errors=(EventNotFound, NotPublished, PermissionMissing),
     )
     async def open_gate(call: Call[Nothing, Nothing, GateContent]) -> Reply:
         async with database.connection() as connection:
-            event = await service.own_event(connection, call.body.event_id, address_of(call.user))
+            event, _ = await events.managed(connection, call.body.event_id, call.user, Permission.GATES)
         intent = None
         try:
             intent = await service.enabling_intent(
@@ -102,11 +104,11 @@ def _gate_endpoints(
         query=GateFilter,
         answer=list[Gate],
         auth=Auth.USER,
-        errors=(EventNotFound,),
+        errors=(EventNotFound, NotPublished, PermissionMissing),
     )
     async def list_gates(call: Call[Nothing, GateFilter, Nothing]) -> list[Gate]:
         async with database.connection() as connection:
-            event = await service.own_event(connection, call.query.event_id, address_of(call.user))
+            event, _ = await events.managed(connection, call.query.event_id, call.user, Permission.GATES)
             return await service.gates(connection, event)
 
     @post(
@@ -116,11 +118,11 @@ def _gate_endpoints(
         path_params=GatePath,
         answer=Gate,
         auth=Auth.USER,
-        errors=(GateNotFound,),
+        errors=(GateNotFound, PermissionMissing),
     )
     async def revoke(call: Call[GatePath, Nothing, Nothing]) -> Gate:
         async with database.transaction() as tx:
-            return await service.revoke_gate(tx, call.path.id, address_of(call.user), now=call.now)
+            return await service.revoke_gate(tx, call.path.id, call.user, now=call.now)
 
     @post(
         "/api/v1/gates/{id}/enable",
@@ -129,11 +131,11 @@ def _gate_endpoints(
         path_params=GatePath,
         answer=Intent,
         auth=Auth.USER,
-        errors=(GateNotFound, NoRelay, ChainNotServed, ChainUnreachable),
+        errors=(GateNotFound, PermissionMissing, NoRelay, ChainNotServed, ChainUnreachable),
     )
     async def enable(call: Call[GatePath, Nothing, Nothing]) -> Intent:
         async with database.connection() as connection:
-            event = await service.event_of_gate(connection, call.path.id, address_of(call.user))
+            event = await service.event_of_gate(connection, call.path.id, call.user)
         relay = relays.get(event.chain_id)
         return await service.enabling_intent(database, intents, relay, event, now=call.now)
 
@@ -177,14 +179,15 @@ def _door_endpoints(database: Database, code_key: CodeKey) -> list[Endpoint]:
         body=CheckInContent,
         answer=ScanAnswer,
         auth=Auth.ANY,
-        errors=(TicketNotFound, GateSecretInvalid, ScanReused),
-        description="By a gate, or by the event's organizer. Whatever the verdict, it is kept as a scan.",
+        errors=(TicketNotFound, PermissionMissing, GateSecretInvalid, ScanReused),
+        description="By a gate, or by a member who may admit. Whatever the verdict, it is kept as a scan.",
     )
     async def check_in(call: Call[TicketPath, Nothing, CheckInContent]) -> ScanAnswer:
         ticket = _ticket(call.path.id)
         async with database.connection() as connection:
+            operator = await service.operator_for(connection, call.user, ticket)
             return await door.check_in(
-                connection, tally, _operator(call.user), ticket, scan_id=call.body.scan_id, now=call.now
+                connection, tally, operator, ticket, scan_id=call.body.scan_id, now=call.now
             )
 
     @post(
@@ -195,14 +198,12 @@ def _door_endpoints(database: Database, code_key: CodeKey) -> list[Endpoint]:
         body=UndoContent,
         answer=Undone,
         auth=Auth.ANY,
-        errors=(GateNotFound, AdmissionNotFound, UndoTooLate),
-        description="By the organizer at any time, by the gate that admitted within ten minutes.",
+        errors=(GateNotFound, PermissionMissing, AdmissionNotFound, UndoTooLate),
+        description="By a member who may admit at any time, by the gate that admitted within ten minutes.",
     )
     async def undo(call: Call[GatePath, Nothing, UndoContent]) -> Undone:
         async with database.transaction() as tx:
-            return await service.undo(
-                tx, _operator(call.user), call.path.id, call.body.admission_id, now=call.now
-            )
+            return await service.undo(tx, call.user, call.path.id, call.body.admission_id, now=call.now)
 
     @get(
         "/api/v1/gates/{id}/tickets",
@@ -212,11 +213,11 @@ def _door_endpoints(database: Database, code_key: CodeKey) -> list[Endpoint]:
         query=GateSearch,
         answer=list[DoorTicket],
         auth=Auth.ANY,
-        errors=(GateNotFound,),
+        errors=(GateNotFound, PermissionMissing),
     )
     async def search(call: Call[GatePath, GateSearch, Nothing]) -> Page[DoorTicket]:
         async with database.connection() as connection:
-            return await service.search(connection, _operator(call.user), call.path.id, call.query)
+            return await service.search(connection, call.user, call.path.id, call.query)
 
     return [scan, check_in, undo, search]
 
@@ -252,10 +253,6 @@ def _holder_endpoints(database: Database, code_key: CodeKey) -> list[Endpoint]:
             return await service.poaps(connection, call.query)
 
     return [code, poaps]
-
-
-def _operator(caller: Caller) -> Operator:
-    return Operator(gate=caller.id) if caller.kind == "gate" else Operator(organizer=address_of(caller))
 
 
 def _ticket(text: str) -> TicketKey:

@@ -105,8 +105,8 @@ def next_step(check_in: CheckIn, *, now: datetime) -> Step:
 
 
 def may_undo(operator: Operator, *, admitted_by: UUID | None, admitted_at: datetime, now: datetime) -> bool:
-    """Return whether an operator of the event may take an admission back: the organizer, or its gate."""
-    if operator.organizer is not None:
+    """Return whether an operator of the event may take an admission back: the desk, or its gate."""
+    if operator.desk is not None:
         return True
     return operator.gate == admitted_by and now - admitted_at <= UNDO_TERM
 

@@ -12,6 +12,7 @@ from echain.admission import codes, poapstore, rules, store
 from echain.admission.authentication import GateAuthenticator, hashed, new_secret
 from echain.admission.types import (
     AdmissionNotFound,
+    Desk,
     DoorTicket,
     Gate,
     GateNotFound,
@@ -29,9 +30,10 @@ from echain.admission.types import (
 from echain.chain.contracts import contract
 from echain.chain.deploy import recorded
 from echain.chain.intent import Intent
+from echain.edge.http import Caller
 from echain.events import service as events
 from echain.events.intents import Intents
-from echain.events.types import EventNotFound, Published
+from echain.events.types import Published
 from echain.infra import outbox
 from echain.infra.database import Connection, Database, Row, Tx
 from echain.kernel.errors import invalid_field
@@ -40,6 +42,8 @@ from echain.kernel.ids import derived_id, uuid7
 from echain.kernel.messages import Message
 from echain.kernel.paging import Page, numbered
 from echain.kernel.time import Clock
+from echain.organizations import service as organizations
+from echain.organizations.types import Permission, Standing
 from echain.tickets.types import TicketKey, TicketNotFound
 
 SET_GATE_GAS: Final = 100_000
@@ -61,19 +65,60 @@ def gate_authenticator(database: Database, clock: Clock) -> GateAuthenticator:
     return GateAuthenticator(database, clock)
 
 
-async def undo(tx: Tx, operator: Operator, gate_id: UUID, admission_id: UUID, *, now: datetime) -> Undone:
+async def gate_for(
+    connection: Connection, caller: Caller, gate_id: UUID, permission: Permission
+) -> tuple[Row, Operator, Standing | None]:
+    """Return a gate that the caller may act for, as whom, and what a person is to its organizer.
+
+    A gate acts for itself unless it was revoked; a person for every gate of an event, revoked or not.
+
+    Raises:
+        GateNotFound: no such gate, or the caller has nothing to do with it.
+        PermissionMissing: the caller's role does not allow it.
+    """
+    gate = await store.gate(connection, gate_id)
+    if gate is None:
+        raise GateNotFound
+    if caller.kind == "gate":
+        if caller.id != gate_id or gate["revoked_at"] is not None:
+            raise GateNotFound
+        return gate, Operator(gate=gate_id), None
+    organizer = Address(gate["organizer"])
+    standing = await organizations.require(connection, caller, organizer, permission, missing=GateNotFound)
+    return gate, _at_desk(caller, organizer), standing
+
+
+async def operator_for(connection: Connection, caller: Caller, ticket: TicketKey) -> Operator:
+    """Return as whom the caller may check a ticket in by hand; of a gate it is judged with the ticket.
+
+    Raises:
+        TicketNotFound: there is no such event, or the caller has nothing to do with it.
+        PermissionMissing: the caller's role does not allow it.
+    """
+    if caller.kind == "gate":
+        return Operator(gate=caller.id)
+    organizer = await store.organizer_of(connection, ticket.chain_id, ticket.ticket_contract)
+    if organizer is None:
+        raise TicketNotFound
+    await organizations.require(connection, caller, organizer, Permission.ADMIT, missing=TicketNotFound)
+    return _at_desk(caller, organizer)
+
+
+def _at_desk(caller: Caller, organizer: Address) -> Operator:
+    return Operator(desk=Desk(organizer, caller.address or organizer))
+
+
+async def undo(tx: Tx, caller: Caller, gate_id: UUID, admission_id: UUID, *, now: datetime) -> Undone:
     """Take an admission back, so that the ticket may be admitted again; undoing twice changes nothing.
 
     ``gate_id`` names a gate of the event. Its POAP, if minted by now, stays with the holder.
 
     Raises:
-        GateNotFound: no such gate, or it is neither the operator nor of the operator's event.
+        GateNotFound, PermissionMissing: see `gate_for`.
         AdmissionNotFound: the gate's event has no such admission.
         UndoTooLate: a gate may undo what it admitted itself within ten minutes, nothing else.
     """
-    gate = await store.gate_for(tx, gate_id, operator)
-    if gate is None:
-        raise GateNotFound
+    gate, operator, _ = await gate_for(tx, caller, gate_id, Permission.ADMIT)
     admission = await store.lock_admission(tx, admission_id, gate["chain_id"], gate["ticket_contract"])
     if admission is None:
         raise AdmissionNotFound
@@ -93,18 +138,6 @@ def _told_of_undoing(gate: Row, admitted_by: UUID | None) -> Message:
     event_id = derived_id(gate["chain_id"], gate["ticket_contract"])
     told = {"eventId": str(event_id), "gate": None if admitted_by is None else str(admitted_by)}
     return Message((f"event:{event_id}",), "admission_undone", told)
-
-
-async def own_event(connection: Connection, event_id: UUID, organizer: Address) -> Published:
-    """Return the published event that ``event_id``, a draft's or its own, names.
-
-    Raises:
-        EventNotFound: there is none, or it is another organizer's.
-    """
-    event = await events.published(connection, event_id)
-    if event.organizer != organizer:
-        raise EventNotFound
-    return event
 
 
 async def enabling_intent(
@@ -181,15 +214,13 @@ def opened(gate: Gate, secret: str, intent: Intent | None) -> OpenedGate:
     )
 
 
-async def event_of_gate(connection: Connection, gate_id: UUID, organizer: Address) -> Published:
-    """Return the event of an organizer's gate.
+async def event_of_gate(connection: Connection, gate_id: UUID, caller: Caller) -> Published:
+    """Return the event of a gate that the caller may set up.
 
     Raises:
-        GateNotFound: no such gate, or it is another organizer's.
+        GateNotFound, PermissionMissing: see `gate_for`.
     """
-    gate = await store.gate_for(connection, gate_id, Operator(organizer=organizer))
-    if gate is None:
-        raise GateNotFound
+    gate, _, _ = await gate_for(connection, caller, gate_id, Permission.GATES)
     return await events.published(connection, gate["event_id"])
 
 
@@ -199,16 +230,15 @@ async def gates(connection: Connection, event: Published) -> list[Gate]:
     return [_gate(row, event.public_id) for row in rows]
 
 
-async def revoke_gate(tx: Tx, gate_id: UUID, organizer: Address, *, now: datetime) -> Gate:
-    """Shut a gate of the organizer's event for good; what it admitted stands.
+async def revoke_gate(tx: Tx, gate_id: UUID, caller: Caller, *, now: datetime) -> Gate:
+    """Shut a gate for good; what it admitted stands.
 
     Raises:
-        GateNotFound: no such gate, or it is another organizer's.
+        GateNotFound, PermissionMissing: see `gate_for`.
     """
-    row = await store.revoke(tx, gate_id, organizer, now)
-    if row is None:
-        raise GateNotFound
-    return _gate(row, row["event_id"])
+    row, _, _ = await gate_for(tx, caller, gate_id, Permission.GATES)
+    revoked_at = await store.revoke(tx, gate_id, now)
+    return msgspec.structs.replace(_gate(row, row["event_id"]), revoked_at=revoked_at)
 
 
 def _gate(row: Row, event_id: UUID) -> Gate:
@@ -224,17 +254,15 @@ def _gate(row: Row, event_id: UUID) -> Gate:
 
 
 async def search(
-    connection: Connection, operator: Operator, gate_id: UUID, sought: GateSearch
+    connection: Connection, caller: Caller, gate_id: UUID, sought: GateSearch
 ) -> Page[DoorTicket]:
     """Return tickets of a gate's event with the admissions that stand, by number.
 
     Raises:
-        GateNotFound: no such gate, or it is neither the operator nor of the operator's event.
+        GateNotFound, PermissionMissing: see `gate_for`.
         Invalid: the holder's address is misspelled.
     """
-    gate = await store.gate_for(connection, gate_id, operator)
-    if gate is None:
-        raise GateNotFound
+    gate, _, _ = await gate_for(connection, caller, gate_id, Permission.ADMIT)
     rows, total = await store.search(
         connection,
         gate["chain_id"],

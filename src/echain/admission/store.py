@@ -18,7 +18,7 @@ SCAN: Final = """
           FROM gates
          WHERE id = $1 AND revoked_at IS NULL
          UNION ALL
-        SELECT NULL, organizer, chain_id, ticket_contract, NULL
+        SELECT NULL, $13::bytea, chain_id, ticket_contract, NULL
           FROM events
          WHERE $1::uuid IS NULL AND chain_id = $3 AND ticket_contract = $4 AND organizer = $2
     ), ruled AS (
@@ -159,7 +159,7 @@ async def judge(
     return await connection.fetchrow(
         SCAN,
         operator.gate,
-        operator.organizer,
+        operator.desk.organizer if operator.desk else None,
         chain_id,
         contract,
         refusal.value if refusal else None,
@@ -170,6 +170,7 @@ async def judge(
         code_hash,
         now,
         admission_id,
+        operator.desk.by if operator.desk else None,
     )
 
 
@@ -246,36 +247,36 @@ async def gates_of(connection: Connection, chain_id: int, ticket_contract: Addre
     )
 
 
-async def gate_for(connection: Connection, gate_id: UUID, operator: Operator) -> Row | None:
-    """Return a gate that the operator may act for: itself unless revoked, or any of the organizer's event."""
+async def gate(connection: Connection, gate_id: UUID) -> Row | None:
+    """Return a gate, revoked or not, with its event's id and organizer."""
     return await connection.fetchrow(
         """
         SELECT gates.id, gates.chain_id, gates.ticket_contract, gates.name, gates.created_at,
-               gates.revoked_at, event.public_id AS event_id
+               gates.revoked_at, event.public_id AS event_id, event.organizer
           FROM gates JOIN published_events AS event USING (chain_id, ticket_contract)
-         WHERE gates.id = $1 AND ((gates.id = $2 AND revoked_at IS NULL) OR event.organizer = $3)
+         WHERE gates.id = $1
         """,
         gate_id,
-        operator.gate,
-        operator.organizer,
     )
 
 
-async def revoke(tx: Tx, gate_id: UUID, organizer: Address, now: datetime) -> Row | None:
-    """Revoke a gate of an organizer's event, keeping the first time; None when there is no such gate."""
-    return await tx.fetchrow(
-        """
-        UPDATE gates SET revoked_at = coalesce(revoked_at, $3)
-          FROM published_events AS event
-         WHERE gates.id = $1 AND event.organizer = $2
-           AND (event.chain_id, event.ticket_contract) = (gates.chain_id, gates.ticket_contract)
-        RETURNING gates.id, gates.chain_id, gates.ticket_contract, gates.name, gates.created_at,
-                  gates.revoked_at, event.public_id AS event_id
-        """,
+async def revoke(tx: Tx, gate_id: UUID, now: datetime) -> datetime:
+    """Revoke a gate that there is; return when it first was."""
+    revoked_at: datetime | None = await tx.fetchval(
+        "UPDATE gates SET revoked_at = coalesce(revoked_at, $2) WHERE id = $1 RETURNING revoked_at",
         gate_id,
-        organizer,
         now,
     )
+    assert revoked_at is not None, "gates are never deleted"
+    return revoked_at
+
+
+async def organizer_of(connection: Connection, chain_id: int, ticket_contract: Address) -> Address | None:
+    """Return the wallet that organizes an event."""
+    found: bytes | None = await connection.fetchval(
+        "SELECT organizer FROM events WHERE chain_id = $1 AND ticket_contract = $2", chain_id, ticket_contract
+    )
+    return None if found is None else Address(found)
 
 
 async def lock_admission(tx: Tx, admission_id: UUID, chain_id: int, ticket_contract: Address) -> Row | None:
@@ -303,7 +304,7 @@ async def undo(tx: Tx, admission_id: UUID, operator: Operator, now: datetime) ->
         admission_id,
         now,
         operator.gate,
-        operator.organizer,
+        operator.desk.by if operator.desk else None,
     )
 
 

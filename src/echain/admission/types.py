@@ -217,11 +217,21 @@ class Poap(msgspec.Struct, frozen=True):
     minted_at: datetime = msgspec.field(name="mintedAt")
 
 
+class Desk(msgspec.Struct, frozen=True):
+    """Somebody whose role lets them admit by hand at events of ``organizer``.
+
+    ``by`` is the wallet that is noted: their own, or the organizer's for who signed in without one.
+    """
+
+    organizer: Address
+    by: Address
+
+
 class Operator(msgspec.Struct, frozen=True):
-    """Who stands at the door: a gate with its secret, or the organizer in person. Exactly one is set."""
+    """Who stands at the door: a gate with its secret, or a person at the desk. Exactly one is set."""
 
     gate: UUID | None = None
-    organizer: Address | None = None
+    desk: Desk | None = None
 
 
 class ScanReused(EchainError):

@@ -11,9 +11,10 @@ from echain.edge.http import Auth, Call, Endpoint, Nothing, get, post
 from echain.events import service as events
 from echain.events.intents import Intents
 from echain.events.rest import INTENT_ERRORS, EventPath
-from echain.events.types import ChainNotServed, EventNotFound, NotOrganizer, NotPublished
+from echain.events.types import ChainNotServed, EventNotFound, NotPublished
 from echain.infra.database import Database
 from echain.kernel.paging import Page
+from echain.organizations.types import Permission, PermissionMissing
 from echain.tickets import service
 from echain.tickets.types import (
     Attendance,
@@ -31,7 +32,6 @@ from echain.tickets.types import (
     NotEnded,
     NothingToWithdraw,
     NotOnAllowList,
-    NotOwner,
     Purchase,
     Refunded,
     Sale,
@@ -144,7 +144,6 @@ def _holder_endpoints(database: Database, intents: Intents) -> list[Endpoint]:
         idempotent=True,
         errors=(
             TicketNotFound,
-            NotOwner,
             Used,
             Refunded,
             Locked,
@@ -167,7 +166,7 @@ def _holder_endpoints(database: Database, intents: Intents) -> list[Endpoint]:
         path_params=TicketPath,
         auth=Auth.USER,
         idempotent=True,
-        errors=(TicketNotFound, NotOwner, NotCancelled, Refunded, Locked, *INTENT_ERRORS),
+        errors=(TicketNotFound, NotCancelled, Refunded, Locked, *INTENT_ERRORS),
     )
     async def refund(call: Call[TicketPath, Nothing, Nothing]) -> Intent:
         return await service.refund_intent(database, intents, call.path.id, address_of(call.user))
@@ -176,11 +175,11 @@ def _holder_endpoints(database: Database, intents: Intents) -> list[Endpoint]:
 
 
 def _organizer_endpoints(database: Database, intents: Intents) -> list[Endpoint]:
-    own = (EventNotFound, NotPublished, NotOrganizer)
+    own = (EventNotFound, NotPublished, PermissionMissing)
 
     @post(
         "/api/v1/events/{id}/withdraw",
-        summary="Prepare the withdrawal of an ended event's proceeds",
+        summary="Prepare the withdrawal of an ended event's proceeds to its organizer",
         tag=TAG,
         answer=Intent,
         path_params=EventPath,
@@ -189,12 +188,12 @@ def _organizer_endpoints(database: Database, intents: Intents) -> list[Endpoint]
         errors=(*own, Cancelled, NotEnded, NothingToWithdraw, *INTENT_ERRORS),
     )
     async def withdraw(call: Call[EventPath, Nothing, Nothing]) -> Intent:
-        event = await events.owned(database, call.path.id, address_of(call.user))
+        event, _ = await events.managed(database, call.path.id, call.user, Permission.MONEY)
         return await service.withdraw_intent(intents, event, now=call.now)
 
     @get(
         "/api/v1/events/{id}/sales",
-        summary="An event's purchases, for its organizer",
+        summary="An event's purchases, for members who see sales",
         tag=TAG,
         answer=list[Sale],
         path_params=EventPath,
@@ -203,12 +202,12 @@ def _organizer_endpoints(database: Database, intents: Intents) -> list[Endpoint]
         errors=own,
     )
     async def sales(call: Call[EventPath, CursorFilter, Nothing]) -> Page[Sale]:
-        event = await events.owned(database, call.path.id, address_of(call.user))
+        event, _ = await events.managed(database, call.path.id, call.user, Permission.SALES_READ)
         return await service.sales(database, event, call.query)
 
     @get(
         "/api/v1/events/{id}/attendees",
-        summary="Who holds an event's tickets or registered, for its organizer",
+        summary="Who holds an event's tickets or registered, for members who see attendees",
         tag=TAG,
         answer=list[Attendee],
         path_params=EventPath,
@@ -217,7 +216,7 @@ def _organizer_endpoints(database: Database, intents: Intents) -> list[Endpoint]
         errors=own,
     )
     async def attendees(call: Call[EventPath, CursorFilter, Nothing]) -> Page[Attendee]:
-        event = await events.owned(database, call.path.id, address_of(call.user))
+        event, _ = await events.managed(database, call.path.id, call.user, Permission.ATTENDEES_READ)
         return await service.attendees(database, event, call.query)
 
     return [withdraw, sales, attendees]

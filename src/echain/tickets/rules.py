@@ -21,7 +21,6 @@ from echain.tickets.types import (
     Locked,
     NotCancelled,
     NotOnAllowList,
-    NotOwner,
     Refunded,
     SaleClosed,
     SaleNotOpen,
@@ -121,11 +120,11 @@ def check_transfer(holding: Holding, *, sender: Address, to: Address) -> None:
     """Refuse a gift that the contract would refuse, as `TicketTransfers._countGift` does.
 
     Raises:
-        NotOwner, Used, Refunded, Locked, GiftForbidden, GiftsUsedUp: why.
+        TicketNotFound, Used, Refunded, Locked, GiftForbidden, GiftsUsedUp: why.
         Invalid: the receiver cannot be one.
     """
     if holding.owner != sender:
-        raise NotOwner
+        raise TicketNotFound
     if to == ZERO_ADDRESS:
         raise invalid_field("to", "nobody holds the zero address")
     if to == sender:
@@ -148,10 +147,10 @@ def check_refund(holding: Holding, *, sender: Address) -> None:
     """Refuse a refund that the contract would refuse; used tickets of a cancelled event are paid back too.
 
     Raises:
-        NotOwner, NotCancelled, Refunded, Locked: why.
+        TicketNotFound, NotCancelled, Refunded, Locked: why.
     """
     if holding.owner != sender:
-        raise NotOwner
+        raise TicketNotFound
     if not holding.cancelled:
         raise NotCancelled
     if holding.state != "used":

@@ -13,7 +13,7 @@ from echain.chain.contracts import contract
 from echain.chain.intent import Intent
 from echain.events import service as events
 from echain.events.intents import Intents, Refusals
-from echain.events.types import EventNotFound, NotOrganizer, Published
+from echain.events.types import EventNotFound, Published
 from echain.infra.database import Database, Row
 from echain.kernel.errors import Invalid, invalid_field
 from echain.kernel.evm import ZERO_ADDRESS, Address, checksum, parse_address, to_hex
@@ -31,7 +31,6 @@ from echain.tickets.types import (
     NotCancelled,
     NotEnded,
     NothingToWithdraw,
-    NotOwner,
     Purchase,
     Sale,
     Ticket,
@@ -50,16 +49,15 @@ _TRANSFER_REFUSALS: Final[Refusals] = {
     "EventTicket_GiftForbidden": GiftForbidden,
     "EventTicket_GiftsUsedUp": GiftsUsedUp,
     "EventTicket_GiftToContract": GiftToContract,
-    "ERC721IncorrectOwner": NotOwner,
-    "ERC721InsufficientApproval": NotOwner,
+    "ERC721IncorrectOwner": TicketNotFound,
+    "ERC721InsufficientApproval": TicketNotFound,
 }
 _REFUND_REFUSALS: Final[Refusals] = {
     "EventTicket_NotCancelled": NotCancelled,
-    "EventTicket_NotHolder": NotOwner,
+    "EventTicket_NotHolder": TicketNotFound,
     "EventTicket_NoSuchTicket": TicketNotFound,
 }
 _WITHDRAW_REFUSALS: Final[Refusals] = {
-    "EventTicket_OnlyOrganizer": NotOrganizer,
     "EventTicket_Cancelled": Cancelled,
     "EventTicket_NotEnded": NotEnded,
     "EventTicket_AlreadyWithdrawn": NothingToWithdraw,
@@ -194,8 +192,8 @@ async def transfer_intent(
     """Return the transaction by which a holder gives a ticket away.
 
     Raises:
-        TicketNotFound: none of this id.
-        NotOwner, Used, Refunded, Locked, GiftForbidden, GiftsUsedUp, GiftToContract: the event's rules.
+        TicketNotFound: none of this id that the sender holds.
+        Used, Refunded, Locked, GiftForbidden, GiftsUsedUp, GiftToContract: the event's rules.
         Reverted, InsufficientFunds, ChainUnreachable, ChainNotServed: see `Intents.prepare`.
     """
     key = rules.parse_ticket_id(ticket_id)
@@ -218,8 +216,8 @@ async def refund_intent(database: Database, intents: Intents, ticket_id: str, se
     """Return the transaction that pays a cancelled event's ticket back to its holder.
 
     Raises:
-        TicketNotFound: none of this id.
-        NotOwner, NotCancelled, Refunded, Locked: there is nothing to pay back.
+        TicketNotFound: none of this id that the sender holds.
+        NotCancelled, Refunded, Locked: there is nothing to pay back.
         Reverted, InsufficientFunds, ChainUnreachable, ChainNotServed: see `Intents.prepare`.
     """
     key = rules.parse_ticket_id(ticket_id)

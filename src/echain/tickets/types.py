@@ -165,7 +165,7 @@ class TicketPath(msgspec.Struct, frozen=True):
 
 
 class TicketNotFound(EchainError):
-    """There is no such ticket, or its sale is not on the chain yet."""
+    """There is no such ticket, its sale is not on the chain yet, or it is not yours to use."""
 
     kind = Kind.NOT_FOUND
     code = "tickets.not_found"
@@ -225,13 +225,6 @@ class NotOnAllowList(EchainError):
 
     kind = Kind.CONFLICT
     code = "tickets.not_on_allow_list"
-
-
-class NotOwner(EchainError):
-    """Only the ticket's holder may do this."""
-
-    kind = Kind.FORBIDDEN
-    code = "tickets.not_owner"
 
 
 class Used(EchainError):
