@@ -40,10 +40,3 @@ def parse_email(text: str, *, path: str = "email") -> str:
     if not good:
         raise invalid_field(path, "is not an e-mail address like name@example.org")
     return f"{local}@{domain}"
-
-
-def lead_due(starts_at: datetime, *, now: datetime) -> timedelta | None:
-    """Return which reminder an event is due for now, None when none: before all leads, or after the start."""
-    if now >= starts_at:
-        return None
-    return next((lead for lead in reversed(LEADS) if starts_at - lead <= now), None)

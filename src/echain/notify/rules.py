@@ -22,6 +22,7 @@ DEFAULTS: Final[Mapping[NoticeKind, tuple[bool, bool, bool]]] = {
     NoticeKind.ATTENDANCE: (True, False, False),
     NoticeKind.REMINDER: (True, True, True),
     NoticeKind.SECURITY: (True, True, True),
+    NoticeKind.ALARM: (True, True, True),
     NoticeKind.DIGEST: (False, True, False),
 }
 """In the app, by e-mail, by push. A digest's mail is decided by its rhythm alone."""
@@ -97,3 +98,10 @@ def may_verify_at(sent: Sequence[datetime], *, now: datetime) -> datetime:
     if len(recent) > len(RESEND_PAUSES):
         return recent[-len(RESEND_PAUSES) - 1] + VERIFICATION_WINDOW
     return max(now, recent[-1] + RESEND_PAUSES[len(recent) - 1])
+
+
+def lead_due(starts_at: datetime, *, now: datetime) -> timedelta | None:
+    """Return which reminder an event is due for now, None when none: before all leads, or after the start."""
+    if now >= starts_at:
+        return None
+    return next((lead for lead in reversed(LEADS) if starts_at - lead <= now), None)
