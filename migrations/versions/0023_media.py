@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0023_media"
-down_revision = "0018_identities"
+down_revision = "0022_key_limits"
 branch_labels = None
 depends_on = None
 
