@@ -52,6 +52,7 @@ FACTS: dict[str, Facts] = {
     "refund": Facts(event=EVENT, tickets=["84532-0xab-7"], amount="1"),
     "attendance": Facts(event=EVENT, tickets=["84532-0xab-7"]),
     "reminder": Facts(event=EVENT, hours=24),
+    "alarm": Facts(told=Told("Balance drift", "chain 1 contract 0xab: balance 1", "balance_drift")),
     "security": Facts(told=Told("A session was ended", "Sign in again.", "session_reuse", "Firefox")),
 }
 

@@ -39,7 +39,7 @@ async def test_the_defaults_are_told_whole_and_what_is_chosen_is_kept(town: Town
     assert (now["language"], now["timeZone"], now["digest"]) == ("en", None, "weekly")
     assert set(now["kinds"]) == {
         *("purchase", "ticketReceived", "ticketSent", "eventChanged", "eventCancelled", "refund"),
-        *("attendance", "reminder", "security"),
+        *("attendance", "reminder", "security", "alarm"),
     }
     assert now["kinds"]["purchase"] == {"inApp": True, "email": True, "push": False}
     assert not now["ways"]["push"]["available"]

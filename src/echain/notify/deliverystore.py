@@ -16,7 +16,7 @@ Wanted = Sequence[tuple[UUID, UUID, str]]
 async def plan_mail(tx: Tx, wanted: Wanted, *, now: datetime, most: int, window: timedelta) -> list[UUID]:
     """Plan a mail for each notification whose user has an address; return the new deliveries.
 
-    Nobody gets more than ``most`` within ``window``, but for what is about security.
+    Nobody gets more than ``most`` within ``window``, but for alarms and what is about security.
     """
     rows = await tx.fetch(
         """
@@ -25,7 +25,7 @@ async def plan_mail(tx: Tx, wanted: Wanted, *, now: datetime, most: int, window:
           FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[])
                WITH ORDINALITY AS wanted (id, notification_id, user_id, kind, place)
           JOIN email_addresses AS address ON address.user_id = wanted.user_id AND suspended_at IS NULL
-         WHERE kind = 'security'
+         WHERE kind IN ('security', 'alarm')
             OR (SELECT count(*) FROM notification_deliveries AS sent
                  WHERE sent.user_id = wanted.user_id AND channel = 'email' AND sent.created_at > $6)
                + (SELECT count(*) FROM unnest($3::uuid[]) WITH ORDINALITY AS same (user_id, place)

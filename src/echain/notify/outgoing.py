@@ -30,6 +30,7 @@ HOLD: Final = timedelta(seconds=60)
 _SEND_SECONDS: Final = 45.0
 """Less than that, so that nobody sends what another has taken over."""
 
+_URGENT: Final = frozenset({NoticeKind.SECURITY, NoticeKind.ALARM, NoticeKind.EVENT_CANCELLED})
 _PUSH_LIFE: Final = timedelta(hours=24)
 _DELAYS: Final = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600, 14_400)
 
@@ -156,7 +157,7 @@ class Outgoing:
             topic=row["id"],
             life=_life(row["data"], now) if row["kind"] == NoticeKind.REMINDER else _PUSH_LIFE,
             now=now,
-            urgency="high" if row["kind"] in (NoticeKind.SECURITY, NoticeKind.EVENT_CANCELLED) else "normal",
+            urgency="high" if row["kind"] in _URGENT else "normal",
         )
         return None
 

@@ -152,6 +152,25 @@ async def warn(
     await settle(tx, known, Reach(email=False, push=True), now=now)
 
 
+async def alert(
+    tx: Tx,
+    wallets: Sequence[Address],
+    told: Told,
+    templates: Templates,
+    reach: Reach,
+    *,
+    now: datetime,
+    occasion: str,
+) -> None:
+    """Tell administrators of an alarm, as they chose, by no other ways than ``reach``; the occasion once."""
+    data = msgspec.to_builtins(Facts(told=told))
+    notices = [
+        Notice(address=wallet, kind=NoticeKind.ALARM, occasion=occasion, data=data) for wallet in wallets
+    ]
+    known = await tell(tx, notices, templates, now=now)
+    await settle(tx, known, reach, now=now)
+
+
 # --- what the API shows ---
 
 

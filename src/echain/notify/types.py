@@ -25,6 +25,7 @@ class NoticeKind(StrEnum):
     ATTENDANCE = "attendance"
     REMINDER = "reminder"
     SECURITY = "security"
+    ALARM = "alarm"
     DIGEST = "digest"
 
 
@@ -114,7 +115,7 @@ class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
 
 
 class Kinds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """The ways of every kind."""
+    """The ways of every kind; ``alarm`` concerns administrators alone, and may be left out."""
 
     purchase: Choice
     ticket_received: Choice
@@ -125,6 +126,7 @@ class Kinds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="cam
     attendance: Choice
     reminder: Choice
     security: Choice
+    alarm: Choice = Choice(in_app=True, email=True, push=True)
 
 
 class Way(msgspec.Struct, frozen=True):
