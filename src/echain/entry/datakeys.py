@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from typing import Final
 
+from echain.accounts.oidcstore import IDENTITIES, STARTS
 from echain.entry.connections import services
 from echain.infra.audit import ADDRESSES as AUDIT_SEALED
 from echain.infra.config import Config
@@ -13,7 +14,13 @@ from echain.infra.reseal import reseal, sealed_by
 from echain.notify.service import SEALED as NOTIFY_SEALED
 from echain.webhooks.store import SEALED as WEBHOOKS_SEALED
 
-COLUMNS: Final[tuple[SealedColumn, ...]] = (*NOTIFY_SEALED, WEBHOOKS_SEALED, AUDIT_SEALED)
+COLUMNS: Final[tuple[SealedColumn, ...]] = (
+    *NOTIFY_SEALED,
+    WEBHOOKS_SEALED,
+    AUDIT_SEALED,
+    STARTS,
+    IDENTITIES,
+)
 """Every sealed column there is; a test looks for others in the database."""
 
 
