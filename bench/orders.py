@@ -24,6 +24,7 @@ from bench import served
 from bench.rows import Row
 from echain.accounts import rest as accounts_rest
 from echain.accounts import service as accounts
+from echain.accounts.accesstokens import AccessTokens
 from echain.chain.chains import chain
 from echain.chain.fees import Fees
 from echain.chain.rpc import Rpc
@@ -36,6 +37,7 @@ from echain.infra.database import Database
 from echain.infra.embedded.anvil import Anvil
 from echain.infra.embedded.postgres import Postgres
 from echain.infra.migrate import migrate
+from echain.infra.secret import Secret
 from echain.kernel.evm import Address
 from echain.kernel.ids import derived_id
 from echain.kernel.time import utc_now
@@ -205,8 +207,9 @@ def serve(url: str, rpc_url: str, port: int) -> None:
 
     async def run() -> None:
         async with parts(url, rpc_url) as (database, intents):
-            users = accounts.authenticator(database, utc_now)
             public_url = f"http://127.0.0.1:{port}"
+            tokens = AccessTokens([Secret("11" * 32)], issuer=public_url)
+            users = accounts.authenticator(database, utc_now, tokens)
             sign_in = accounts_rest.endpoints(database, users, public_url=public_url, chain_ids=[CHAIN_ID])
             app = application(
                 [*sign_in, *tickets_rest.endpoints(database, intents), bare(database)],

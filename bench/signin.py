@@ -19,6 +19,7 @@ from coincurve import PrivateKey
 
 from bench.rows import Row
 from echain.accounts import rest, service, siwe
+from echain.accounts.accesstokens import AccessTokens
 from echain.accounts.signature import personal_digest
 from echain.accounts.types import Proof
 from echain.edge.http import StoredIdempotency, application
@@ -26,6 +27,7 @@ from echain.edge.http.server import BoundedProtocol
 from echain.infra.database import Database
 from echain.infra.embedded.postgres import Postgres
 from echain.infra.migrate import migrate
+from echain.infra.secret import Secret
 from echain.kernel.evm import Address, checksum, keccak
 from echain.kernel.time import rfc3339, utc_now
 
@@ -99,6 +101,7 @@ async def _over_http(origin: str) -> float:
 async def _floor(url: str) -> float:
     database = await Database.connect(url, size=POOL, name="bench")
     party = siwe.relying_party("http://127.0.0.1", [CHAIN_ID])
+    tokens = AccessTokens([Secret("11" * 32)], issuer="http://127.0.0.1")
     wallets = [Address(secrets.token_bytes(20)) for _ in range(WALLETS)]
     proofs = [
         Proof(
@@ -110,7 +113,7 @@ async def _floor(url: str) -> float:
 
     async def sign_in(proof: Proof) -> None:
         async with database.transaction() as tx:
-            await service.sign_in(tx, proof, browser="b", device="bench", now=utc_now())
+            await service.sign_in(tx, tokens, proof, browser="b", device="bench", now=utc_now())
 
     value = await _per_second(sign_in, proofs)
     await database.close()
@@ -136,8 +139,8 @@ async def _per_second(act: Callable[[T], Awaitable[None]], items: Sequence[T]) -
 
 async def _serve(url: str, listening: socket.socket) -> None:
     database = await Database.connect(url, size=POOL, name="bench api")
-    users = service.authenticator(database, utc_now)
     origin = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    users = service.authenticator(database, utc_now, AccessTokens([Secret("11" * 32)], issuer=origin))
     app = application(
         rest.endpoints(database, users, public_url=origin, chain_ids=[CHAIN_ID]),
         authenticate=users,

@@ -19,6 +19,7 @@ import click
 import msgspec
 
 import echain
+from echain.accounts.accesstokens import AccessTokens
 from echain.accounts.service import authenticator
 from echain.edge.http import Auth, Endpoint
 from echain.entry.addressbook import AddressBook
@@ -230,7 +231,8 @@ def endpoints() -> list[Endpoint]:
         config = read({"ECHAIN_HOME": home, "ECHAIN_DEVNET": "true"})
     nowhere = Database.lazy("postgresql://nobody@127.0.0.1:1/none")
     parts = Services(nowhere, None, Cache("postgresql://nobody@127.0.0.1:1/none", None), {}, Metrics())
-    return endpoints_of(config, parts, AddressBook(config, nowhere), {}, authenticator(nowhere, utc_now))
+    users = authenticator(nowhere, utc_now, AccessTokens(config.token_keys, issuer=config.public_url))
+    return endpoints_of(config, parts, AddressBook(config, nowhere), {}, users)
 
 
 if __name__ == "__main__":

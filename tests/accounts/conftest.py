@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from tests.accounts.people import PUBLIC_URL, SAFARI, Browser, Clock, Process, Wallet
+from tests.accounts.people import PUBLIC_URL, SAFARI, TOKENS, Browser, Clock, Process, Wallet
 
 from echain.accounts import rest, service
 from echain.edge.http import StoredIdempotency, application
@@ -40,12 +40,14 @@ def start(database: Database, clock: Clock) -> Callable[..., Process]:
     """Call it for another API process, on the same database if not told otherwise."""
 
     def process(public_url: str = PUBLIC_URL, database: Database = database) -> Process:
-        authenticator = service.authenticator(database, clock)
+        authenticator = service.authenticator(database, clock, TOKENS)
         app = application(
             rest.endpoints(database, authenticator, public_url=public_url, chain_ids=CHAIN_IDS),
             authenticate=authenticator,
             clock=clock,
             idempotency=StoredIdempotency(database),
+            origins=[public_url],
+            csrf=authenticator.tokens.csrf.holds,
             title="echain",
             version="1",
         )
@@ -83,7 +85,6 @@ def rows(database: Database) -> Callable[[], Any]:
             "users",
             "wallets",
             "sessions",
-            "access_tokens",
             "refresh_tokens",
             "sign_in_nonces",
             "outbox",

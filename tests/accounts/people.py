@@ -13,10 +13,16 @@ from eth_account import Account
 from eth_account.messages import encode_defunct
 from eth_account.signers.local import LocalAccount
 
+from echain.accounts.accesstokens import AccessTokens
 from echain.accounts.authentication import Authenticator
 from echain.edge.http import Application
+from echain.infra.secret import Secret
 
 PUBLIC_URL = "https://tickets.example"
+TOKENS = AccessTokens([Secret("11" * 32)], issuer=PUBLIC_URL)
+"""What all processes of these tests make and check access tokens with."""
+LASTING = AccessTokens([Secret("11" * 32)], issuer=PUBLIC_URL, life=timedelta(days=90))
+"""The same for tests in which days pass, and that are not about staying signed in."""
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 SAFARI = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) Version/18.5 Mobile/15E148 Safari/604.1"

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from tests.accounts.people import PUBLIC_URL, Browser, Clock, Process, Wallet
+from tests.accounts.people import PUBLIC_URL, TOKENS, Browser, Clock, Process, Wallet
 
 from echain.accounts import keyrest, rest, service
 from echain.edge.http import (
@@ -58,7 +58,7 @@ def things() -> list[Endpoint]:
 @pytest.fixture
 def start(database: Database, clock: Clock) -> Callable[..., Process]:
     def process() -> Process:
-        users = service.authenticator(database, clock)
+        users = service.authenticator(database, clock, TOKENS)
         slices = things()
         keys = keyrest.endpoints(database, users, scopes=scopes_of(slices))
         # The test's browser asks below /api/v1/auth.

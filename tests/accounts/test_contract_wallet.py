@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from eth_abi.abi import encode
 from eth_account import Account
-from tests.accounts.people import PUBLIC_URL, Browser, Clock, Process, Wallet
+from tests.accounts.people import PUBLIC_URL, TOKENS, Browser, Clock, Process, Wallet
 
 from echain.accounts import rest, service
 from echain.accounts.signature import personal_digest
@@ -55,7 +55,7 @@ def deploy(rpc: Rpc) -> Deploy:
 
 @pytest.fixture
 def browser(database: Database, clock: Clock, rpc: Rpc) -> Browser:
-    authenticator = service.authenticator(database, clock)
+    authenticator = service.authenticator(database, clock, TOKENS)
     app = application(
         rest.endpoints(
             database,

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from tests.accounts.people import Browser, Clock, Process, Wallet
+from tests.accounts.people import LASTING, Browser, Clock, Process, Wallet
 from tests.edge.http_client import Answered, Client
 
 from echain.accounts import rest as accounts_rest
@@ -99,7 +99,7 @@ class House:
     def process(self, database: Database | None = None) -> Process:
         """Return another API process on the same or another pool."""
         pool = database or self.database
-        users = accounts.authenticator(pool, self.clock)
+        users = accounts.authenticator(pool, self.clock, LASTING)
         gates = service.gate_authenticator(pool, self.clock)
 
         async def authenticate(headers: Any, cookies: Any) -> Caller | None:
@@ -124,7 +124,7 @@ class House:
     async def person(self) -> Person:
         """Sign somebody new in."""
         wallet = Wallet(self.clock)
-        browser = Browser(Process(self.app, accounts.authenticator(self.database, self.clock)))
+        browser = Browser(Process(self.app, accounts.authenticator(self.database, self.clock, LASTING)))
         grant = await wallet.sign_in(browser)
         return Person(wallet, self.client(grant["accessToken"]))
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from tests.accounts.people import Browser, Clock, Process, Wallet
+from tests.accounts.people import LASTING, Browser, Clock, Process, Wallet
 from tests.edge.http_client import Answered, Client
 
 from echain.accounts import rest as accounts_rest
@@ -79,7 +79,7 @@ class Shop:
         self.fees = Fees(rpc, DEVNET)
         self.cache = cache
         self.factory = factory
-        self.authenticator = accounts.authenticator(database, clock)
+        self.authenticator = accounts.authenticator(database, clock, LASTING)
         self.app = self.application()
         self.anyone = Client(self.app)
 

@@ -21,18 +21,23 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 from redis.asyncio import Redis as RedisClient
 
 from echain.accounts import store
-from echain.accounts.store import NewSession, NewTokens
-from echain.accounts.tokens import ACCESS_PREFIX, REFRESH_PREFIX, hashed, new_token
+from echain.accounts.accesstokens import AccessTokens
+from echain.accounts.store import NewRefresh, NewSession
+from echain.accounts.tokens import REFRESH_PREFIX, hashed, new_token
 from echain.infra.database import Database
 from echain.infra.embedded.child import free_port
 from echain.infra.embedded.redis import Redis
 from echain.infra.outbox import publish
 from echain.infra.relay import Relay
+from echain.infra.secret import Secret
 from echain.kernel.evm import Address
 from echain.kernel.ids import derived_id, uuid7
 from echain.kernel.messages import Message
 from echain.kernel.time import utc_now
 
+PUBLIC_URL = "http://127.0.0.1:8000"
+TOKEN_KEY = Secret("22" * 32)
+TOKENS = AccessTokens([TOKEN_KEY], issuer=PUBLIC_URL)
 ROOM = f"event:{derived_id(b'live', 1)}"
 
 
@@ -76,6 +81,8 @@ class Role:
                     "ECHAIN_HOME": str(self.home / "home"),
                     "ECHAIN_REALTIME_PORT": str(self.port),
                     "ECHAIN_METRICS_PORT": str(self.metrics_port),
+                    "ECHAIN_PUBLIC_URL": PUBLIC_URL,
+                    "ECHAIN_TOKEN_KEYS": TOKEN_KEY.reveal(),
                     "ECHAIN_DATABASE_URL": self.database_url,
                     "ECHAIN_REDIS_URL": self.redis_url,
                     "ECHAIN_CHAINS": "84532",
@@ -215,18 +222,13 @@ async def due(database: Database, channel: str = ROOM, after: int = 0) -> list[i
 async def signed_in(database: Database, address: Address, *, seconds: float = 600) -> tuple[str, object]:
     """Write a session as signing in does; return its access token and the session's id."""
     now = utc_now()
-    access = new_token(ACCESS_PREFIX)
     async with database.transaction() as tx:
         user_id = await store.user_of_wallet(tx, address, new_id=uuid7(), now=now)
         session = NewSession(uuid7(), user_id, address, "test", now, now + timedelta(days=1))
-        tokens = NewTokens(
-            hashed(access),
-            now + timedelta(seconds=seconds),
-            hashed(new_token(REFRESH_PREFIX)),
-            now + timedelta(days=1),
-        )
-        await store.insert_session(tx, session, tokens, forget_before=now - timedelta(days=30))
-    return access, session.id
+        refresh = NewRefresh(hashed(new_token(REFRESH_PREFIX)), now + timedelta(days=1))
+        await store.insert_session(tx, session, refresh, forget_before=now - timedelta(days=30))
+    until = now + timedelta(seconds=seconds)
+    return TOKENS.issue(session.id, user_id, jti="test", issued_at=now, expires_at=until), session.id
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from uuid import UUID, uuid4
+from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
 from echain.edge.live.access import ChannelPrivate, ChannelUnknown, Grant, Identity, Limits, Origins, Timing
 from echain.edge.live.desk import Desk
@@ -78,7 +78,8 @@ class People:
 
     def token(self, address: str, *, seconds: float = 3600) -> str:
         token = f"token-{uuid4().hex}"
-        self.known[token] = Identity(uuid4(), address, self.clock() + timedelta(seconds=seconds))
+        until = self.clock() + timedelta(seconds=seconds)
+        self.known[token] = Identity(uuid4(), address, until, uuid5(NAMESPACE_URL, address))
         return token
 
     def session(self, token: str) -> UUID:

@@ -185,7 +185,6 @@ class Town:
         """Let time pass, and everybody stay signed in."""
         self.clock.pass_by(**units)
         until = self.clock() + timedelta(hours=1)
-        await self.database.execute("UPDATE access_tokens SET expires_at = $1", until)
         await self.database.execute("UPDATE sessions SET expires_at = greatest(expires_at, $1)", until)
 
     async def resident(self, email: str | None = None, language: str = "en") -> Person:

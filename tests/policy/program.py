@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.policy.policies import Policy
 from tests.policy.routes import ROUTES
 
+from echain.accounts.accesstokens import AccessTokens
 from echain.accounts.service import authenticator
 from echain.edge.http import Endpoint
 from echain.edge.http.docs import docs_endpoints
@@ -33,7 +34,8 @@ def endpoints(home: Path) -> list[Endpoint]:
     config = read({"ECHAIN_HOME": str(home), **EVERYTHING})
     nowhere = Database.lazy(NOWHERE)
     parts = Services(nowhere, None, Cache(NOWHERE, None), {}, Metrics())
-    own = endpoints_of(config, parts, AddressBook(config, nowhere), {}, authenticator(nowhere, utc_now))
+    users = authenticator(nowhere, utc_now, AccessTokens(config.token_keys, issuer=config.public_url))
+    own = endpoints_of(config, parts, AddressBook(config, nowhere), {}, users)
     document = openapi_endpoint(own, title="echain", version="1", description="")
     return [*own, document, *docs_endpoints()]
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
-from tests.accounts.people import Browser, Clock, Process, Wallet
+from tests.accounts.people import LASTING, Browser, Clock, Process, Wallet
 from tests.edge.http_client import Answered, Client
 from tests.webhooks import signing
 
@@ -78,8 +78,7 @@ class Office:
         self.measures = Measures(self.metrics)
         self.outbound = Outbound(targets, user_agent="echain-test")
         self.courier = self.another_courier()
-        # Days pass in these tests; that people stay signed in is not what they are about.
-        self.authenticator = accounts.authenticator(database, Clock(clock.now))
+        self.authenticator = accounts.authenticator(database, clock, LASTING)
         self.app = self.application(SECRETS)
         self.anyone = Client(self.app)
         self.sequence = 0

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID
 
+from tests.accounts.people import LASTING
 from tests.edge.serving import fuzz, served
 from tests.webhooks.office import KEYS, LOOPBACK, SECRETS, Office, Person
 
@@ -43,7 +44,7 @@ def app(url: str, office: Office) -> Application:
             *rest.incoming(database, SECRETS, Measures(Metrics())),
             *rest.endpoints(database, KEYS, LOOPBACK),
         ],
-        authenticate=accounts.authenticator(database, office.clock),
+        authenticate=accounts.authenticator(database, office.clock, LASTING),
         clock=office.clock,
         idempotency=StoredIdempotency(database),
         title="echain",

@@ -1,4 +1,4 @@
-"""Who a bearer token stands for, asked of PostgreSQL once and remembered for at most 30 s."""
+"""Who a token stands for, asked of PostgreSQL once and remembered for at most 30 s."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from typing import Final
 from uuid import UUID
 
 import asyncpg
+import msgspec
 import structlog
 
 from echain.accounts import keystore, store
+from echain.accounts.accesstokens import AccessTokens, Claims, check_times, looks_like_token
+from echain.accounts.cookies import SessionCookies
 from echain.accounts.tokens import ACCESS_PREFIX, KEY_PREFIX, hashed, is_token
 from echain.accounts.types import AccessTokenInvalid, ApiKeyInvalid
 from echain.edge.http import Caller
@@ -29,32 +32,55 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("echain.account
 class Authenticator:
     """Calls `Caller`s by their access tokens and API keys.
 
+    An access token's signature is checked once; whether its session lives is asked again every 30 s.
+
     A session or key that ends is refused at once in the process that ends it (`forget`), within a round
     trip in those that run `follow`, and after 30 s wherever neither reaches. The last 10,000 used are
     remembered.
     """
 
     def __init__(
-        self, database: Database, clock: Clock, on_ended: Callable[[UUID | None], None] | None = None
+        self,
+        database: Database,
+        clock: Clock,
+        tokens: AccessTokens,
+        on_ended: Callable[[UUID | None], None] | None = None,
     ) -> None:
         """``on_ended`` is told what `follow` hears: an ended session, or None when any may have ended."""
         self._on_ended = on_ended
         self._database = database
         self._clock = clock
+        self.tokens = tokens
+        self.cookies = SessionCookies(https=tokens.https)
         self._known: OrderedDict[bytes, tuple[Caller, datetime]] = OrderedDict()
+        self._checked: OrderedDict[bytes, Claims] = OrderedDict()
         self._generation = 0
 
-    async def __call__(self, headers: Mapping[str, str], _cookies: Mapping[str, str]) -> Caller | None:
+    async def __call__(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> Caller | None:
         """Return the user whose token or key is in ``Authorization: Bearer``, None when none of ours is.
 
+        Without a bearer, the user whose access token is in the cookie; one that does not hold any more is
+        nobody's, as browsers keep sending it to pages that anyone may see.
+
         Raises:
-            AccessTokenInvalid: it is one of ours by its looks, but unknown, expired, or its session ended.
+            AccessTokenInvalid: it is one of ours by its looks, but expired, or its session ended.
             ApiKeyInvalid: the same of a key.
         """
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
+        if scheme.lower() == "bearer":
+            return await self._caller(token)
+        if "cookie" not in headers or not looks_like_token(token := cookies.get(self.cookies.token, "")):
             return None
-        if is_token(token, ACCESS_PREFIX):
+        try:
+            caller = await self._caller(token)
+        except AccessTokenInvalid:
+            return None
+        return None if caller is None else msgspec.structs.replace(caller, cookie=True)
+
+    async def _caller(self, token: str) -> Caller | None:
+        if looks_like_token(token):
+            look_up = self._by_jwt
+        elif is_token(token, ACCESS_PREFIX):
             look_up = self._by_token
         elif is_token(token, KEY_PREFIX):
             look_up = self._by_key
@@ -68,7 +94,7 @@ class Authenticator:
             return known[0]
         generation = self._generation
         self._known.pop(key, None)
-        caller, expires_at = await look_up(key, now)
+        caller, expires_at = await look_up(token, key, now)
         # It may have ended between the reading and this line; then the row is not worth remembering.
         if generation == self._generation:
             self._known[key] = caller, min(now + REMEMBERED, expires_at)
@@ -76,13 +102,28 @@ class Authenticator:
                 self._known.popitem(last=False)
         return caller
 
-    async def _by_token(self, key: bytes, now: datetime) -> tuple[Caller, datetime]:
+    async def _by_jwt(self, token: str, key: bytes, now: datetime) -> tuple[Caller, datetime]:
+        claims = self._checked.get(key)
+        if claims is None:
+            claims = self.tokens.read(token, now=now)
+            self._checked[key] = claims
+            if len(self._checked) > CAPACITY:
+                self._checked.popitem(last=False)
+        else:
+            check_times(claims, now=now)
+        bearer = await store.session_bearer(self._database, claims.sid, claims.sub, now=now)
+        if bearer is None:
+            raise AccessTokenInvalid
+        caller = Caller("user", bearer.user_id, bearer.address, bearer.session_id)
+        return caller, min(bearer.expires_at, claims.expires_at)
+
+    async def _by_token(self, _token: str, key: bytes, now: datetime) -> tuple[Caller, datetime]:
         bearer = await store.bearer(self._database, key, now=now)
         if bearer is None:
             raise AccessTokenInvalid
         return Caller("user", bearer.user_id, bearer.address, bearer.session_id), bearer.expires_at
 
-    async def _by_key(self, key: bytes, now: datetime) -> tuple[Caller, datetime]:
+    async def _by_key(self, _token: str, key: bytes, now: datetime) -> tuple[Caller, datetime]:
         bearer = await keystore.key_bearer(self._database, key, now=now)
         if bearer is None:
             raise ApiKeyInvalid

@@ -50,7 +50,6 @@ async def create(
     if not now < expires_at <= now + LONGEST_LIFE:
         reason = f"lies between now and {LONGEST_LIFE.days} days from now"
         raise Invalid(f"expiresAt: {reason}", fields=[{"path": "expiresAt", "reason": reason}])
-    assert user.address is not None, "users come with their address"
     secret = new_token(KEY_PREFIX)
     key = keystore.NewKey(
         id=uuid7(),

@@ -21,7 +21,7 @@ class NewKey(msgspec.Struct, frozen=True):
 
     id: UUID
     user_id: UUID
-    address: Address
+    address: Address | None
     name: str
     prefix: str
     hash: bytes
@@ -35,7 +35,7 @@ class KeyBearer(msgspec.Struct, frozen=True):
 
     key_id: UUID
     user_id: UUID
-    address: Address
+    address: Address | None
     scopes: Sequence[str]
     expires_at: datetime
 

@@ -7,9 +7,14 @@ from collections.abc import Callable, Collection
 from typing import Final
 from uuid import UUID
 
+import msgspec
+
 from echain.accounts import store
+from echain.accounts.accesstokens import AccessTokens, looks_like_token
 from echain.accounts.authentication import Authenticator
+from echain.accounts.cookies import SessionCookies
 from echain.accounts.tokens import ACCESS_PREFIX, hashed, is_token
+from echain.accounts.types import AccessTokenInvalid
 from echain.edge.live.access import ChannelPrivate, Grant, Identity
 from echain.infra.database import Database, DatabaseUnavailable
 from echain.kernel.evm import checksum, parse_address
@@ -20,18 +25,19 @@ _RETRY_SECONDS: Final = 1.0
 
 def token_cookie(*, https: bool) -> str:
     """Return the name of the cookie that may carry an access token."""
-    return "__Host-echain_token" if https else "echain_token"
+    return SessionCookies(https=https).token
 
 
 class LiveSessions:
     """Tells whom an access token stands for now, and hears of every session that ends."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, tokens: AccessTokens) -> None:
         self._database = database
         self._clock = clock
         self._heard = 0
         self._ended: asyncio.Queue[UUID | None] = asyncio.Queue()
-        self._authenticator = Authenticator(database, clock, self._hear)
+        self._tokens = tokens
+        self._authenticator = Authenticator(database, clock, tokens, self._hear)
 
     async def identify(self, token: str) -> Identity | None:
         """Return whom a live token of a live session stands for.
@@ -42,15 +48,29 @@ class LiveSessions:
         Raises:
             DatabaseUnavailable: nobody can tell now.
         """
-        if not is_token(token, ACCESS_PREFIX):
+        try:
+            while True:
+                heard = self._heard
+                bearer = await self._bearer(token)
+                if bearer is None:
+                    return None
+                if heard == self._heard:
+                    address = None if bearer.address is None else checksum(bearer.address)
+                    return Identity(bearer.session_id, address, bearer.expires_at, bearer.user_id)
+        except AccessTokenInvalid:
             return None
-        while True:
-            heard = self._heard
-            bearer = await store.bearer(self._database, hashed(token), now=self._clock())
-            if bearer is None:
-                return None
-            if heard == self._heard:
-                return Identity(bearer.session_id, checksum(bearer.address), bearer.expires_at)
+
+    async def _bearer(self, token: str) -> store.Bearer | None:
+        now = self._clock()
+        if looks_like_token(token):
+            claims = self._tokens.read(token, now=now)
+            bearer = await store.session_bearer(self._database, claims.sid, claims.sub, now=now)
+            if bearer is not None and claims.expires_at < bearer.expires_at:
+                return msgspec.structs.replace(bearer, expires_at=claims.expires_at)
+            return bearer
+        if is_token(token, ACCESS_PREFIX):
+            return await store.bearer(self._database, hashed(token), now=now)
+        return None
 
     async def follow(
         self,

@@ -158,7 +158,7 @@ def endpoints(
     cookie = BrowserCookie(https=party.scheme == "https")
     return [
         *_nonce_endpoints(database, party, cookie),
-        *_sign_in_endpoints(database, wallets, party, cookie),
+        *_sign_in_endpoints(database, authenticator, wallets, party, cookie),
         _refresh_endpoint(database, authenticator),
         *_session_endpoints(database),
         *_ending_endpoints(database, authenticator),
@@ -190,7 +190,11 @@ def _nonce_endpoints(database: Database, party: siwe.RelyingParty, cookie: Brows
 
 
 def _sign_in_endpoints(
-    database: Database, wallets: ContractWallets | None, party: siwe.RelyingParty, cookie: BrowserCookie
+    database: Database,
+    authenticator: Authenticator,
+    wallets: ContractWallets | None,
+    party: siwe.RelyingParty,
+    cookie: BrowserCookie,
 ) -> list[Endpoint]:
     async def sign_in(call: Call[Nothing, Nothing, SignIn]) -> Grant:
         browser = cookie.read(call.cookies)
@@ -205,7 +209,9 @@ def _sign_in_endpoints(
         )
         device = rules.device_name(call.headers.get("user-agent", ""))
         async with database.transaction() as tx:
-            return await service.sign_in(tx, proof, browser=browser, device=device, now=call.now)
+            return await service.sign_in(
+                tx, authenticator.tokens, proof, browser=browser, device=device, now=call.now
+            )
 
     return [
         post(
@@ -238,7 +244,9 @@ def _refresh_endpoint(database: Database, authenticator: Authenticator) -> Endpo
     async def refresh(call: Call[Nothing, Nothing, Refresh]) -> Grant:
         client = f"{call.client}\n{call.headers.get('user-agent', '')}"
         async with database.transaction() as tx:
-            outcome = await service.refresh(tx, call.body.refresh_token, client=client, now=call.now)
+            outcome = await service.refresh(
+                tx, authenticator.tokens, call.body.refresh_token, client=client, now=call.now
+            )
         if isinstance(outcome, service.Reused):
             authenticator.forget({outcome.session_id})
             raise RefreshTokenReused
@@ -251,8 +259,8 @@ def _session_endpoints(database: Database) -> list[Endpoint]:
     @get("/api/v1/auth/me", summary="Who am I", tag=TAG, answer=Me, auth=Auth.USER)
     async def me(call: Call[Nothing, Nothing, Nothing]) -> Me:
         caller = call.user
-        assert caller.address is not None
-        return Me(caller.id, checksum(caller.address), _session(caller))
+        address = None if caller.address is None else checksum(caller.address)
+        return Me(caller.id, address, _session(caller))
 
     @get("/api/v1/auth/sessions", summary="List my sessions", tag=TAG, answer=list[Session], auth=Auth.USER)
     async def sessions(call: Call[Nothing, Nothing, Nothing]) -> list[Session]:

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 NONCE_LIFE: Final = timedelta(minutes=10)
-ACCESS_LIFE: Final = timedelta(hours=1)
+ACCESS_LIFE: Final = timedelta(minutes=10)
 REFRESH_LIFE: Final = timedelta(days=30)
 """How long a session lives that nobody uses."""
 SESSION_LIFE: Final = timedelta(days=90)

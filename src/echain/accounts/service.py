@@ -13,12 +13,13 @@ from uuid import UUID
 import msgspec
 
 from echain.accounts import rules, siwe, store
+from echain.accounts.accesstokens import AccessTokens
 from echain.accounts.authentication import Authenticator
 from echain.accounts.signature import personal_digest, require_signed_by
 from echain.accounts.tokens import (
-    ACCESS_PREFIX,
     REFRESH_PREFIX,
     SALT_BYTES,
+    derived_id,
     derived_token,
     hashed,
     is_token,
@@ -26,6 +27,7 @@ from echain.accounts.tokens import (
 )
 from echain.accounts.types import (
     Grant,
+    Method,
     Nonce,
     NonceForAnotherAddress,
     NonceUnknown,
@@ -37,6 +39,7 @@ from echain.accounts.types import (
     SignatureMalformed,
 )
 from echain.chain.contractwallet import LONGEST_SIGNATURE, ContractWallets
+from echain.edge.http import Caller
 from echain.infra import outbox
 from echain.infra.database import Connection, Database, Tx
 from echain.kernel.evm import Address, checksum
@@ -55,9 +58,9 @@ class Reused(msgspec.Struct, frozen=True):
     session_id: UUID
 
 
-def authenticator(database: Database, clock: Clock) -> Authenticator:
-    """Return what tells requests' callers by their access tokens."""
-    return Authenticator(database, clock)
+def authenticator(database: Database, clock: Clock, tokens: AccessTokens) -> Authenticator:
+    """Return what tells requests' callers by their access tokens, which ``tokens`` makes and checks."""
+    return Authenticator(database, clock, tokens)
 
 
 async def issue_nonce(
@@ -108,6 +111,7 @@ async def verify(
     if len(signed) > LONGEST_SIGNATURE:
         raise SignatureMalformed.because(f"a signature has at most {LONGEST_SIGNATURE} bytes")
     digest = personal_digest(message)
+    method: Method = "wallet"
     try:
         require_signed_by(parsed.signer, digest, signed)
     except (SignatureInvalid, SignatureMalformed):
@@ -116,10 +120,13 @@ async def verify(
             raise
         if not await wallets.accepts(int(parsed.chain_id), parsed.signer, digest, signed):
             raise
-    return Proof(parsed.signer, parsed.nonce)
+        method = "contract_wallet"
+    return Proof(parsed.signer, parsed.nonce, method)
 
 
-async def sign_in(tx: Tx, proof: Proof, *, browser: str | None, device: str, now: datetime) -> Grant:
+async def sign_in(
+    tx: Tx, tokens: AccessTokens, proof: Proof, *, browser: str | None, device: str, now: datetime
+) -> Grant:
     """Consume the proof's nonce and open a session, of a new user at a wallet's first sign-in.
 
     Raises:
@@ -132,14 +139,32 @@ async def sign_in(tx: Tx, proof: Proof, *, browser: str | None, device: str, now
             raise NonceForAnotherAddress
         raise NonceUnknown
     user_id = await store.user_of_wallet(tx, proof.address, new_id=uuid7(), now=now)
-    session = store.NewSession(uuid7(), user_id, proof.address, device, now, now + rules.SESSION_LIFE)
-    access, refresh = new_token(ACCESS_PREFIX), new_token(REFRESH_PREFIX)
-    grant = _grant(session, access, refresh, at=now)
+    return await open_session(
+        tx, tokens, user_id, address=proof.address, device=device, method=proof.method, now=now
+    )
+
+
+async def open_session(
+    tx: Tx,
+    tokens: AccessTokens,
+    user_id: UUID,
+    *,
+    address: Address | None,
+    device: str,
+    now: datetime,
+    method: Method = "oidc",
+) -> Grant:
+    """Open a session of a user who has just proved who they are; it is always a new one.
+
+    ``address`` is the wallet that proved it, of that user; None when it was somebody else's word.
+    """
+    session = store.NewSession(uuid7(), user_id, address, device, now, now + rules.SESSION_LIFE, method)
+    grant = _grant(tokens, session, new_token(REFRESH_PREFIX), jti=secrets.token_urlsafe(16), at=now)
     await store.insert_session(tx, session, _stored(grant), forget_before=now - _DEAD_SESSIONS_KEPT)
     return grant
 
 
-async def refresh(tx: Tx, token: str, *, client: str, now: datetime) -> Grant | Reused:
+async def refresh(tx: Tx, tokens: AccessTokens, token: str, *, client: str, now: datetime) -> Grant | Reused:
     """Return new tokens for a refresh token, which is used up by this.
 
     ``client`` describes the sender; the same one may repeat itself within 10 s and gets the same tokens.
@@ -158,12 +183,12 @@ async def refresh(tx: Tx, token: str, *, client: str, now: datetime) -> Grant | 
     marked = sha256(salt + client.encode()).digest()
     match rules.refresh_verdict(known.state, client=marked, now=now):
         case rules.Verdict.ROTATE:
-            grant = _successor(session, token, salt, at=now)
+            grant = _successor(tokens, session, token, salt, at=now)
             use = store.Use(hashed(token), marked, salt)
             await store.rotate(tx, session.id, use, _stored(grant), now=now)
             return grant
         case rules.Verdict.REPEAT:
-            return _successor(session, token, salt, at=known.state.used_at or now)
+            return _successor(tokens, session, token, salt, at=known.state.used_at or now)
         case rules.Verdict.REUSED:
             await _end_stolen(tx, session, now=now)
             return Reused(session.id)
@@ -196,18 +221,19 @@ async def sessions(
 ) -> list[Session]:
     """Return a user's live sessions, the last used first, at most 100."""
     rows = await store.live_sessions(database, user_id, limit=MAX_SESSIONS_SHOWN, now=now)
-    return [
-        Session(
-            id=row.id,
-            device=row.device,
-            address=checksum(row.address),
-            created_at=row.created_at,
-            refreshed_at=row.refreshed_at,
-            expires_at=row.expires_at,
-            current=row.id == current,
-        )
-        for row in rows
-    ]
+    return [_shown(row, current) for row in rows]
+
+
+async def name_session(tx: Tx, user: Caller, session_id: UUID, name: str | None, *, now: datetime) -> Session:
+    """Call one of the user's sessions by a name that tells them the device; None takes the name away.
+
+    Raises:
+        SessionNotFound: the user has no such live session.
+    """
+    row = await store.rename_session(tx, user.id, session_id, name, now=now)
+    if row is None:
+        raise SessionNotFound
+    return _shown(row, user.session)
 
 
 async def users_of(connection: Connection, addresses: Collection[Address]) -> dict[Address, UUID]:
@@ -233,32 +259,48 @@ async def _end_stolen(tx: Tx, session: store.NewSession, *, now: datetime) -> No
         "about": "session_reuse",
         "device": session.device,
     }
-    await outbox.publish(tx, [Message((f"user:{checksum(session.address)}",), "notification", told)])
+    wallets = await store.addresses_of(tx, session.user_id)
+    await outbox.publish(
+        tx, [Message((f"user:{checksum(wallet)}",), "notification", told) for wallet in wallets]
+    )
 
 
-def _successor(session: store.NewSession, token: str, salt: bytes, *, at: datetime) -> Grant:
-    access = derived_token(ACCESS_PREFIX, token, salt)
-    return _grant(session, access, derived_token(REFRESH_PREFIX, token, salt), at=at)
+def _successor(
+    tokens: AccessTokens, session: store.NewSession, token: str, salt: bytes, *, at: datetime
+) -> Grant:
+    """Return what a refresh token gives: always the same for the same salt and moment."""
+    refresh = derived_token(REFRESH_PREFIX, token, salt)
+    return _grant(tokens, session, refresh, jti=derived_id(token, salt), at=at)
 
 
-def _grant(session: store.NewSession, access: str, refresh: str, *, at: datetime) -> Grant:
+def _grant(tokens: AccessTokens, session: store.NewSession, refresh: str, *, jti: str, at: datetime) -> Grant:
+    expires_at = tokens.expiry(at, session.expires_at)
     return Grant(
-        access_token=access,
-        access_expires_at=min(at + rules.ACCESS_LIFE, session.expires_at),
+        access_token=tokens.issue(session.id, session.user_id, jti=jti, issued_at=at, expires_at=expires_at),
+        access_expires_at=expires_at,
         refresh_token=refresh,
         refresh_expires_at=min(at + rules.REFRESH_LIFE, session.expires_at),
         session_id=session.id,
         user_id=session.user_id,
-        address=checksum(session.address),
+        address=None if session.address is None else checksum(session.address),
     )
 
 
-def _stored(grant: Grant) -> store.NewTokens:
-    return store.NewTokens(
-        hashed(grant.access_token),
-        grant.access_expires_at,
-        hashed(grant.refresh_token),
-        grant.refresh_expires_at,
+def _stored(grant: Grant) -> store.NewRefresh:
+    return store.NewRefresh(hashed(grant.refresh_token), grant.refresh_expires_at)
+
+
+def _shown(row: store.SessionRow, current: UUID | None) -> Session:
+    return Session(
+        id=row.id,
+        device=row.device,
+        name=row.name,
+        method=row.method,
+        address=None if row.address is None else checksum(row.address),
+        created_at=row.created_at,
+        refreshed_at=row.refreshed_at,
+        expires_at=row.expires_at,
+        current=row.id == current,
     )
 
 

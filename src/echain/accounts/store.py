@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 
 from echain.accounts.rules import RefreshState
+from echain.accounts.types import Method
 from echain.infra.database import Connection, Database, Row, Tx
 from echain.kernel.evm import Address
 
@@ -19,13 +20,11 @@ ENDED_CHANNEL: Final = "session_ended"
 _SWEPT_AT_ONCE: Final = 100
 
 
-class NewTokens(msgspec.Struct, frozen=True):
-    """Hashes of a pair of tokens and when each expires."""
+class NewRefresh(msgspec.Struct, frozen=True):
+    """The hash of a refresh token and when it expires."""
 
-    access_hash: bytes
-    access_expires_at: datetime
-    refresh_hash: bytes
-    refresh_expires_at: datetime
+    hash: bytes
+    expires_at: datetime
 
 
 class NewSession(msgspec.Struct, frozen=True):
@@ -33,18 +32,21 @@ class NewSession(msgspec.Struct, frozen=True):
 
     id: UUID
     user_id: UUID
-    address: Address
+    address: Address | None
     device: str
     created_at: datetime
     expires_at: datetime
+    method: Method = "wallet"
 
 
 class SessionRow(msgspec.Struct, frozen=True):
     """A live session as stored."""
 
     id: UUID
-    address: Address
+    address: Address | None
     device: str
+    name: str | None
+    method: Method
     created_at: datetime
     refreshed_at: datetime
     expires_at: datetime
@@ -55,7 +57,7 @@ class Bearer(msgspec.Struct, frozen=True):
 
     session_id: UUID
     user_id: UUID
-    address: Address
+    address: Address | None
     expires_at: datetime
 
 
@@ -154,19 +156,17 @@ async def user_of_wallet(tx: Tx, address: Address, *, new_id: UUID, now: datetim
     return row["user_id"]
 
 
-async def insert_session(tx: Tx, session: NewSession, tokens: NewTokens, *, forget_before: datetime) -> None:
-    """Write a session with its first tokens; drop the user's that ended or expired before a moment."""
+async def insert_session(tx: Tx, session: NewSession, first: NewRefresh, *, forget_before: datetime) -> None:
+    """Write a session with its first refresh token; drop the user's that ended or expired before a moment."""
     await tx.execute(
         """
         WITH dead AS (
-            DELETE FROM sessions WHERE user_id = $2 AND least(ended_at, expires_at) < $11
+            DELETE FROM sessions WHERE user_id = $2 AND least(ended_at, expires_at) < $10
         ), session AS (
-            INSERT INTO sessions (id, user_id, address, device, created_at, refreshed_at, expires_at)
-            VALUES ($1, $2, $3, $4, $5, $5, $6)
-        ), access AS (
-            INSERT INTO access_tokens (hash, session_id, expires_at) VALUES ($7, $1, $8)
+            INSERT INTO sessions (id, user_id, address, device, created_at, refreshed_at, expires_at, method)
+            VALUES ($1, $2, $3, $4, $5, $5, $6, $7)
         )
-        INSERT INTO refresh_tokens (hash, session_id, expires_at) VALUES ($9, $1, $10)
+        INSERT INTO refresh_tokens (hash, session_id, expires_at) VALUES ($8, $1, $9)
         """,
         session.id,
         session.user_id,
@@ -174,16 +174,31 @@ async def insert_session(tx: Tx, session: NewSession, tokens: NewTokens, *, forg
         session.device,
         session.created_at,
         session.expires_at,
-        tokens.access_hash,
-        tokens.access_expires_at,
-        tokens.refresh_hash,
-        tokens.refresh_expires_at,
+        session.method,
+        first.hash,
+        first.expires_at,
         forget_before,
     )
 
 
+async def session_bearer(
+    database: Database, session_id: UUID, user_id: UUID, *, now: datetime
+) -> Bearer | None:
+    """Return whom a live session of this user speaks for."""
+    row = await database.fetchrow(
+        """
+        SELECT id, user_id, address, expires_at FROM sessions
+        WHERE id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3
+        """,
+        session_id,
+        user_id,
+        now,
+    )
+    return None if row is None else Bearer(*row.values())
+
+
 async def bearer(database: Database, access_hash: bytes, *, now: datetime) -> Bearer | None:
-    """Return whom a live access token of a live session speaks for."""
+    """Return whom a live access token of a live session speaks for, of the kind given out until 0016."""
     row = await database.fetchrow(
         """
         SELECT s.id, s.user_id, s.address, least(a.expires_at, s.expires_at) AS expires_at
@@ -212,7 +227,7 @@ async def lock_session_of(tx: Tx, refresh_hash: bytes) -> NewSession | None:
     """Return and lock the session that a refresh token belongs to; its row is the lock of its tokens."""
     row = await tx.fetchrow(
         """
-        SELECT s.id, s.user_id, s.address, s.device, s.created_at, s.expires_at
+        SELECT s.id, s.user_id, s.address, s.device, s.created_at, s.expires_at, s.method
         FROM refresh_tokens r JOIN sessions s ON s.id = r.session_id
         WHERE r.hash = $1 FOR UPDATE OF s
         """,
@@ -239,7 +254,7 @@ async def refresh_token(tx: Tx, refresh_hash: bytes) -> RefreshToken:
     return RefreshToken(RefreshState(*state), row["used_at"], salt)
 
 
-async def rotate(tx: Tx, session_id: UUID, use: Use, tokens: NewTokens, *, now: datetime) -> None:
+async def rotate(tx: Tx, session_id: UUID, use: Use, successor: NewRefresh, *, now: datetime) -> None:
     """Mark a refresh token as used, write what it gives, drop the session's expired tokens."""
     await tx.execute(
         """
@@ -248,8 +263,6 @@ async def rotate(tx: Tx, session_id: UUID, use: Use, tokens: NewTokens, *, now: 
             RETURNING session_id
         ), refresh AS (
             INSERT INTO refresh_tokens (hash, session_id, expires_at) SELECT $6, session_id, $7 FROM used
-        ), access AS (
-            INSERT INTO access_tokens (hash, session_id, expires_at) SELECT $8, session_id, $9 FROM used
         ), expired_access AS (
             DELETE FROM access_tokens WHERE session_id = $1 AND expires_at <= $2
         ), expired_refresh AS (
@@ -262,10 +275,8 @@ async def rotate(tx: Tx, session_id: UUID, use: Use, tokens: NewTokens, *, now: 
         use.salt,
         use.client,
         use.refresh_hash,
-        tokens.refresh_hash,
-        tokens.refresh_expires_at,
-        tokens.access_hash,
-        tokens.access_expires_at,
+        successor.hash,
+        successor.expires_at,
     )
 
 
@@ -302,13 +313,31 @@ async def end_all_sessions(tx: Tx, user_id: UUID, *, now: datetime) -> list[UUID
     return [row["id"] for row in rows]
 
 
+async def rename_session(
+    tx: Tx, user_id: UUID, session_id: UUID, name: str | None, *, now: datetime
+) -> SessionRow | None:
+    """Give one live session of a user a name, or none; None when there is no such session."""
+    row = await tx.fetchrow(
+        """
+        UPDATE sessions SET name = $3
+        WHERE id = $2 AND user_id = $1 AND ended_at IS NULL AND expires_at > $4
+        RETURNING id, address, device, name, method, created_at, refreshed_at, expires_at
+        """,
+        user_id,
+        session_id,
+        name,
+        now,
+    )
+    return None if row is None else SessionRow(**row)
+
+
 async def live_sessions(
     database: Database, user_id: UUID, *, limit: int, now: datetime
 ) -> Sequence[SessionRow]:
     """Return a user's live sessions, the last used first."""
     rows = await database.fetch(
         """
-        SELECT id, address, device, created_at, refreshed_at, expires_at FROM sessions
+        SELECT id, address, device, name, method, created_at, refreshed_at, expires_at FROM sessions
         WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2
         ORDER BY refreshed_at DESC, id DESC LIMIT $3
         """,

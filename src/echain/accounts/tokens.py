@@ -1,4 +1,4 @@
-"""Bearer tokens: 256 random bits as text, of which only the SHA-256 is ever stored."""
+"""Refresh tokens and API keys: 256 random bits as text, of which only the SHA-256 is ever stored."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from hashlib import sha256
 from typing import Final
 
 ACCESS_PREFIX: Final = "eca_"
+"""Of access tokens as they were given out before they became JWTs; each lives for an hour at most."""
+
 REFRESH_PREFIX: Final = "ecr_"
 KEY_PREFIX: Final = "eck_"
 """Prefixes let a secret scanner find leaked tokens, and keep one kind from passing as the other."""
@@ -32,6 +34,11 @@ def derived_token(prefix: str, origin: str, salt: bytes) -> str:
     """
     digest = hmac.digest(salt, (prefix + origin).encode(), "sha256")
     return prefix + urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def derived_id(origin: str, salt: bytes) -> str:
+    """Return a name for what ``origin`` gives with this salt, always the same, that tells neither."""
+    return derived_token("id_", origin, salt).removeprefix("id_")
 
 
 def is_token(text: str, prefix: str) -> bool:

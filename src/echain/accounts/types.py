@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Self
+from typing import Literal, Self, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -24,11 +24,16 @@ def address_of(caller: Caller) -> Address:
     return caller.address
 
 
+Method: TypeAlias = Literal["wallet", "contract_wallet", "oidc"]
+"""How a session was opened: by a key's signature, a contract wallet's, or at an OpenID provider."""
+
+
 class Proof(msgspec.Struct, frozen=True):
     """A message that is meant for us and signed by ``address``; its nonce is still to be consumed."""
 
     address: Address
     nonce: str
+    method: Method = "wallet"
 
 
 class Nonce(msgspec.Struct, frozen=True, rename="camel"):
@@ -42,7 +47,7 @@ class Nonce(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Grant(msgspec.Struct, frozen=True, rename="camel"):
-    """A session's tokens. They are shown here once; only their hashes are kept.
+    """A session's tokens. They are shown here once, and not kept.
 
     ``access_token`` goes into ``Authorization: Bearer``; ``refresh_token`` is good for one refresh.
     """
@@ -53,24 +58,26 @@ class Grant(msgspec.Struct, frozen=True, rename="camel"):
     refresh_expires_at: datetime
     session_id: UUID
     user_id: UUID
-    address: str
+    address: str | None
     token_type: str = "Bearer"  # noqa: S105 -- the scheme's name (RFC 6750), no secret
 
 
 class Me(msgspec.Struct, frozen=True, rename="camel"):
-    """Who the access token speaks for."""
+    """Who the access token speaks for; ``address`` is the wallet that signed in, if one did."""
 
     user_id: UUID
-    address: str
+    address: str | None
     session_id: UUID
 
 
 class Session(msgspec.Struct, frozen=True, rename="camel"):
-    """A device that is signed in."""
+    """A device that is signed in; ``name`` is what its user calls it, ``method`` how it was signed in."""
 
     id: UUID
     device: str
-    address: str
+    name: str | None
+    method: Method
+    address: str | None
     created_at: datetime
     refreshed_at: datetime
     expires_at: datetime

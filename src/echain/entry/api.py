@@ -14,6 +14,7 @@ import uvicorn
 import uvloop
 
 from echain.accounts import service as accounts
+from echain.accounts.accesstokens import AccessTokens
 from echain.edge.http.server import BoundedProtocol
 from echain.entry.addressbook import AddressBook
 from echain.entry.connections import expose, services
@@ -79,7 +80,9 @@ async def _serve(config: Config, listening: socket.socket) -> None:
         book = AddressBook(config, parts.database)
         reading = asyncio.create_task(book.keep_reading())
         stack.callback(reading.cancel)
-        users = accounts.authenticator(parts.database, utc_now)
+        users = accounts.authenticator(
+            parts.database, utc_now, AccessTokens(config.token_keys, issuer=config.public_url)
+        )
         assert config.database_url is not None, "services has checked it"
         hearing = asyncio.create_task(users.follow(config.database_url))
         stack.callback(hearing.cancel)

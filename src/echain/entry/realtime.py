@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 
 from echain.accounts import live as accounts_live
+from echain.accounts.accesstokens import AccessTokens
 from echain.edge.live.access import (
     ChannelPrivate,
     ChannelUnknown,
@@ -85,7 +86,9 @@ async def serve(config: Config) -> None:
         parts = await stores(config, stack, name="echain realtime", statement_seconds=_STATEMENT_SECONDS)
         await expose(config, parts, stack)
         feed = Feed(parts.database, parts.redis)
-        sessions = accounts_live.LiveSessions(parts.database, utc_now)
+        sessions = accounts_live.LiveSessions(
+            parts.database, utc_now, AccessTokens(config.token_keys, issuer=config.public_url)
+        )
         hub = Hub(Recent(), names_of)
         desk = Desk(
             hub,

@@ -25,6 +25,8 @@ def read(environment: Mapping[str, str]) -> Config:
         config = msgspec.structs.replace(config, code_key=_kept_key(config.home / "code.key"))
     if not config.data_keys:
         config = msgspec.structs.replace(config, data_keys=(_kept_key(config.home / "data.key"),))
+    if not config.token_keys:
+        config = msgspec.structs.replace(config, token_keys=(_kept_key(config.home / "token.key"),))
     if not config.audit_keys:
         config = msgspec.structs.replace(config, audit_keys=(_kept_key(config.home / "audit.key"),))
     if config.vapid_key is None:

@@ -72,6 +72,7 @@ def application_of(
         limits=_limits(config, parts) if config.limits else None,
         traces=parts.traces,
         access_log=config.access_log,
+        csrf=users.tokens.csrf.holds,
         seals=ClientSeals(DataKeys(config.data_keys)),
     )
 

@@ -131,6 +131,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     code_key: Secret | None
     data_keys: tuple[Secret, ...]
     audit_keys: tuple[Secret, ...]
+    token_keys: tuple[Secret, ...]
     vapid_key: Secret | None
     smtp_url: str | None
     mail_from: str | None

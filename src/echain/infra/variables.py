@@ -341,6 +341,13 @@ VARIABLES: Final = (
         "keys of personal data, with commas: the first seals, all open; made and kept like the code key",
     ),
     Variable(
+        "ECHAIN_TOKEN_KEYS",
+        "token_keys",
+        _keys,
+        (),
+        "keys of access tokens, with commas: the first signs, all check; made and kept like the code key",
+    ),
+    Variable(
         "ECHAIN_AUDIT_KEYS",
         "audit_keys",
         _keys,

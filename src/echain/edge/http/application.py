@@ -37,9 +37,11 @@ from echain.edge.http.idempotency import AnswerLost, Claim, Idempotency, Kept, c
 from echain.edge.http.limits import Limits
 from echain.edge.http.measures import UNROUTED, HttpMetrics, RouteMeasure
 from echain.edge.http.openapi import openapi_endpoint
+from echain.edge.http.ownpages import SAFE_METHODS, HoldsFor, OwnPages, no_token_holds
 from echain.edge.http.parameters import Parameters, PathParameters
 from echain.edge.http.rendering import HTTPS_ONLY, NOSNIFF, NOT_MODIFIED, Answer, Header, Renderer, refused
 from echain.edge.http.router import Router
+from echain.infra.audit import ClientSeals
 from echain.infra.metrics import Metrics
 from echain.infra.traces import Entry, Span, Traces
 from echain.kernel.errors import EchainError, Kind
@@ -124,6 +126,8 @@ class Application:
         limits: Limits | None,
         traces: Traces,
         access_log: bool,
+        seals: ClientSeals | None,
+        csrf: HoldsFor,
     ) -> None:
         measures = HttpMetrics(metrics)
         self._unrouted = measures.route(UNROUTED, UNROUTED)
@@ -137,7 +141,10 @@ class Application:
         self._idempotency = idempotency
         self._lifespan = lifespan
         self._limits = limits
+        self._seals = seals
         self._cross_origin = CrossOrigin(origins)
+        self._own_pages = OwnPages(origins)
+        self._csrf = csrf
         self._always: list[Header] = [NOSNIFF, HTTPS_ONLY] if https else [NOSNIFF]
         self._id_prefix = secrets.token_hex(8).encode("ascii")
         self._ids = itertools.count(1)
@@ -276,7 +283,7 @@ class Application:
         elif route.body is not None:
             raw_body = await read_body(receive, headers, route.endpoint.max_body_bytes)
             body = route.body.decode(raw_body, headers)
-        call = Call(path, query, body, caller, request_id, now, view, cookies, address)
+        call = Call(path, query, body, caller, request_id, now, view, cookies, address, None, self._seals)
         if route.endpoint.idempotent and b"idempotency-key" in headers:
             return await self._once(route, call, scope, raw_body)
         return route.renderer.answer(
@@ -290,7 +297,7 @@ class Application:
 
     async def _count_refusal(self, scope: Scope, headers: Mapping[bytes, bytes], error: EchainError) -> None:
         """Count credentials that do not hold; to have brought none is no guess."""
-        guessed = error.kind is Kind.UNAUTHENTICATED and error.code != Unauthenticated.code
+        guessed = error.guess or (error.kind is Kind.UNAUTHENTICATED and error.code != Unauthenticated.code)
         if guessed and self._limits is not None:
             await self._limits.refused(self._address(scope, headers))
 
@@ -307,6 +314,8 @@ class Application:
             raise AdministratorsOnly
         if caller.scopes is not None and route.scope not in caller.scopes:
             raise ScopeMissing(scope=route.scope)
+        if caller.cookie and route.endpoint.method not in SAFE_METHODS:
+            self._own_pages.require_meant(headers, caller.session, self._csrf)
         return caller
 
     async def _once(self, route: _Route, call: Call[Any, Any, Any], scope: Scope, raw_body: bytes) -> Answer:
@@ -408,6 +417,8 @@ def application(
     limits: Limits | None = None,
     traces: Traces | None = None,
     access_log: bool = False,
+    seals: ClientSeals | None = None,
+    csrf: HoldsFor = no_token_holds,
 ) -> Application:
     """Return the ASGI application of these endpoints, with ``/api/v1/openapi.json`` and ``/docs`` beside.
 
@@ -416,7 +427,8 @@ def application(
     shutdown. Without ``metrics`` the application counts for itself alone. Pages of
     ``origins`` may read answers; with ``https`` browsers are told never to come by plain HTTP. Without
     ``access_log`` writes a line for every request.
-    Without ``limits`` nobody calls too often.
+    Without ``limits`` nobody calls too often; without ``seals`` the audit log is not told clients' addresses.
+    ``csrf`` knows the tokens of sessions that come by cookie; without it these may only read.
 
     Raises:
         ValueError: two endpoints at one place, or one that contradicts itself.
@@ -434,4 +446,6 @@ def application(
         limits=limits,
         traces=traces or Traces.off(),
         access_log=access_log,
+        seals=seals,
+        csrf=csrf,
     )

@@ -64,6 +64,8 @@ class Caller(msgspec.Struct, frozen=True):
     key: UUID | None = None
     scopes: frozenset[str] | None = None
     admin: bool = False
+    cookie: bool = False
+    """Whether a cookie showed the session, which a browser sends along for any page (CSRF)."""
     writes: int | None = None
     reads: int | None = None
 

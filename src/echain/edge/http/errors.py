@@ -46,6 +46,13 @@ class Forbidden(EchainError):
     code = "auth.forbidden"
 
 
+class NotOurPage(EchainError):
+    """Requests by cookie need the header X-CSRF-Token with the session's token, from a page of ours."""
+
+    kind = Kind.FORBIDDEN
+    code = "auth.csrf"
+
+
 class AdministratorsOnly(EchainError):
     """Only administrators of the platform may do that, signed in with the wallet that has the role."""
 

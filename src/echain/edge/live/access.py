@@ -14,14 +14,15 @@ from echain.kernel.errors import EchainError, Kind
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Whom a token stands for, by which session, and until when.
+    """Which user a token stands for, by which session, and until when.
 
-    ``address`` is the user's wallet in EIP-55 spelling.
+    ``address`` is the user's wallet in EIP-55 spelling; None when they signed in without one.
     """
 
     session: UUID
-    address: str
+    address: str | None
     expires_at: datetime
+    user: UUID
 
 
 class Grant(msgspec.Struct, frozen=True):

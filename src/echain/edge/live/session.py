@@ -261,7 +261,7 @@ class Session(Follower):
             raise TokenInvalid
         if self.closed:
             return identity
-        if self.identity is not None and self.identity.address != identity.address:
+        if self.identity is not None and self.identity.user != identity.user:
             self.lose_identity("replaced")
         self.desk.known_as(self, identity)
         return identity
