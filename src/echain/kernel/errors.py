@@ -30,6 +30,8 @@ class EchainError(Exception):
 
     kind: ClassVar[Kind] = Kind.INTERNAL
     code: ClassVar[str] = "internal"
+    guess: ClassVar[bool] = False
+    """Whether it refuses a secret that was shown, and so counts against whoever tries many."""
 
     def __init__(self, message: str | None = None, **details: object) -> None:
         super().__init__(message or (type(self).__doc__ or type(self).__name__).strip())
