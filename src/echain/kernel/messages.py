@@ -115,6 +115,15 @@ class TicketRefunded(_Data, frozen=True, kw_only=True):
     amount: Wei
 
 
+class Payout(_Data, frozen=True, kw_only=True):
+    """``kind``: proceeds go to the organizer, the fee to the platform."""
+
+    event_id: EventId
+    kind: Literal["proceeds", "fee"]
+    receiver: Account
+    amount: Wei
+
+
 class Admitted(_Data, frozen=True, kw_only=True):
     """``gate`` is null at the organizer's desk. Who it was is not said: the channel is everybody's."""
 
@@ -167,6 +176,23 @@ class Notification(_Data, frozen=True, kw_only=True):
     device: str | msgspec.UnsetType = msgspec.UNSET
 
 
+class AdminChanged(_Data, frozen=True, kw_only=True):
+    address: Account
+    granted: bool
+    by: Account
+
+
+class AlarmRaised(_Data, frozen=True, kw_only=True):
+    """``count`` is how many causes it has; ``facts`` are those of the last, by name."""
+
+    id: Annotated[str, msgspec.Meta(pattern=_UUID)]
+    kind: str
+    severity: Literal["notice", "warning", "severe"]
+    subject: str
+    facts: dict[str, str]
+    count: Count
+
+
 class Reverted(_Data, frozen=True, kw_only=True):
     ids: list[Annotated[str, msgspec.Meta(pattern=r"^[0-9]+$")]]
 
@@ -211,6 +237,9 @@ TYPES: Final[Mapping[str, MessageType]] = {
     "ticket_refunded": MessageType(
         "a ticket was given back for what was paid", ("event", "user", "organizer"), TicketRefunded
     ),
+    "payout": MessageType(
+        "a ticket contract paid proceeds to its organizer, or a fee", ("event", "organizer"), Payout
+    ),
     "admitted": MessageType("a gate or the organizer's desk let a ticket in", ("event",), Admitted),
     "admission_undone": MessageType(
         "an admission was taken back; the ticket may be admitted again", ("event",), AdmissionUndone
@@ -229,6 +258,12 @@ TYPES: Final[Mapping[str, MessageType]] = {
     ),
     "notification": MessageType(
         "a user should know this: a title, a text and a kind", ("user",), Notification
+    ),
+    "admin_changed": MessageType(
+        "a wallet became an administrator of the platform, or is one no more", ("platform",), AdminChanged
+    ),
+    "alarm": MessageType(
+        "the security monitor raised an alarm, or one got worse", ("platform",), AlarmRaised
     ),
     "reverted": MessageType(
         "a reorg undid the messages with these ids on this channel",

@@ -32,8 +32,11 @@ _STATES: Final = {
 }
 """The state that a ticket has after each of these; freshly minted it is valid."""
 
+_PAYOUTS: Final = {"Withdrawn": "proceeds", "FeesWithdrawn": "fee"}
+
 _FOLDED: Final = (
-    *("Transfer", "TicketsPurchased", "BatchMinted", "TicketGifted", "Withdrawn", "FeesWithdrawn"),
+    *("Transfer", "TicketsPurchased", "BatchMinted", "TicketGifted"),
+    *_PAYOUTS,
     *_STATES,
 )
 
@@ -111,6 +114,7 @@ class _TicketStep(msgspec.Struct, frozen=True):
                 *_told_of_sales(self.change, self.facts, tiers),
                 *self.told_of_transfers,
                 *await _told_of_refunds(tx, self.change, self.facts.refunds),
+                *await _told_of_payouts(tx, self.change),
             ],
             _stale(chain_id, {address for address, _ in deltas}),
         )
@@ -220,7 +224,7 @@ def _listed(change: Change, facts: _Facts) -> Mapping[str, tables.Rows]:
         "refunds": [(*_place(change, log), *values, *_mined(change, log)) for log, values in facts.refunds],
         "payouts": [
             (*_place(change, log), kind, *values, *_mined(change, log))
-            for event, kind in (("Withdrawn", "proceeds"), ("FeesWithdrawn", "fee"))
+            for event, kind in _PAYOUTS.items()
             for log, values in change.of("ticket", event)
         ],
     }
@@ -332,6 +336,26 @@ async def _told_of_refunds(tx: Tx, change: Change, refunds: Sequence[Fact]) -> l
         if (organizer := organizers.get(log.address)) is not None:
             channels += (f"organizer:{checksum(organizer)}",)
         messages.append(Message(channels, "ticket_refunded", data, change.chain_id, log.block_number))
+    return messages
+
+
+async def _told_of_payouts(tx: Tx, change: Change) -> list[Message]:
+    told = [
+        (log, kind, values)
+        for event, kind in _PAYOUTS.items()
+        for log, values in change.of("ticket", event)
+        if log.block_number >= change.told_from
+    ]
+    told.sort(key=lambda one: (one[0].block_number, one[0].log_index))
+    organizers = await organizers_of(tx, change.chain_id, {log.address for log, _, _ in told})
+    messages: list[Message] = []
+    for log, kind, (receiver, amount_wei) in told:
+        identity = _event_id(change.chain_id, log.address)
+        data = {"eventId": identity, "kind": kind, "receiver": checksum(receiver), "amount": str(amount_wei)}
+        channels: tuple[str, ...] = (f"event:{identity}",)
+        if (organizer := organizers.get(log.address)) is not None:
+            channels += (f"organizer:{checksum(organizer)}",)
+        messages.append(Message(channels, "payout", data, change.chain_id, log.block_number))
     return messages
 
 

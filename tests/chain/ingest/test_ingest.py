@@ -186,7 +186,7 @@ async def test_every_message_of_the_chain_is_as_its_type_says(door: Door) -> Non
     for channel, kind, data in rows:
         conforms(Message((channel,), kind, data))
     on_chain = {"event_created", "event_updated", "price_update", "ticket_sold", "ticket_transferred"}
-    on_chain |= {"ticket_refunded", "checkin_complete", "reward_earned"}
+    on_chain |= {"ticket_refunded", "payout", "checkin_complete", "reward_earned"}
     assert {kind for _, kind, _ in rows} == on_chain
     told = {kind: {channel.split(":")[0] for channel, one, _ in rows if one == kind} for kind in on_chain}
     assert told == {kind: set(TYPES[kind].channels) for kind in on_chain}
