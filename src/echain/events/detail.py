@@ -37,13 +37,15 @@ class _Elsewhere(Exception):  # no error: the bytes belong under another key
 class Details:
     """Renders events through the cache, under ``event:<the projection's id>``.
 
-    An id that a draft had finds its event by one look-up in memory; the last 10,000 are remembered.
+    An id that a draft had finds its event by one look-up in memory, and one that was a draft when it was
+    read last goes past the cache, which keeps none; the last 10,000 of each are remembered.
     """
 
     def __init__(self, database: Database, cache: Cache) -> None:
         self._database = database
         self._cache = cache
         self._names: OrderedDict[UUID, str] = OrderedDict()
+        self._drafts: OrderedDict[UUID, None] = OrderedDict()
 
     def kept(self, event_id: UUID, now: datetime, seen: int) -> Rendered | None:
         """Return what `read` would, if this process keeps it."""
@@ -60,20 +62,22 @@ class Details:
             EventNotFound: no such event, or a draft of an organization that the caller is no member of.
             PermissionMissing: a draft, and the caller's role shows none.
         """
+        if event_id in self._drafts:
+            return await self._uncached(event_id, caller, now)
         name = self._names.get(event_id)
         try:
             return await self._cached(event_id, name or f"event:{event_id}", now, seen)
         except _Elsewhere as elsewhere:
             self._remember(event_id, elsewhere.name)
         except _Draft as draft:
-            return await self._shown(draft.row, draft.event, caller)
+            return await self._shown(event_id, draft.row, draft.event, caller)
         try:
             return await self._cached(event_id, self._names[event_id], now, seen)
         except _Elsewhere:
             # It moved again between two reads, as in a reorg: this answer is right and kept by nobody.
             return await self._uncached(event_id, caller, now)
         except _Draft as draft:
-            return await self._shown(draft.row, draft.event, caller)
+            return await self._shown(event_id, draft.row, draft.event, caller)
 
     async def _cached(self, event_id: UUID, name: str, now: datetime, seen: int) -> Rendered:
         async def render() -> Kept:
@@ -104,11 +108,15 @@ class Details:
             raise EventNotFound
         event = resource.event_of(row, now)
         if event.version is not None:
-            return await self._shown(row, event, caller)
+            return await self._shown(event_id, row, event, caller)
+        self._drafts.pop(event_id, None)
         return Rendered(msgspec.json.encode(event))
 
-    async def _shown(self, row: Row, event: Event, caller: Caller | None) -> Rendered:
+    async def _shown(self, event_id: UUID, row: Row, event: Event, caller: Caller | None) -> Rendered:
         """Return a draft to those who may see it, of whom the database is asked each time."""
+        self._drafts[event_id] = None
+        if len(self._drafts) > _CAPACITY:
+            self._drafts.popitem(last=False)
         if caller is None:
             raise EventNotFound
         await service.standing_to_draft(self._database, caller, row, Permission.EVENTS_READ)
