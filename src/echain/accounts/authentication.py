@@ -15,6 +15,7 @@ import structlog
 
 from echain.accounts import keystore, store
 from echain.accounts.accesstokens import AccessTokens, Claims, check_times, looks_like_token
+from echain.accounts.admins import Administrators
 from echain.accounts.cookies import SessionCookies
 from echain.accounts.tokens import ACCESS_PREFIX, KEY_PREFIX, hashed, is_token
 from echain.accounts.types import AccessTokenInvalid, ApiKeyInvalid
@@ -32,7 +33,8 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("echain.account
 class Authenticator:
     """Calls `Caller`s by their access tokens and API keys.
 
-    An access token's signature is checked once; whether its session lives is asked again every 30 s.
+    An access token's signature is checked once; whether its session lives, and whether its wallet
+    administers the platform, is asked again every 30 s.
 
     A session or key that ends is refused at once in the process that ends it (`forget`), within a round
     trip in those that run `follow`, and after 30 s wherever neither reaches. The last 10,000 used are
@@ -45,8 +47,13 @@ class Authenticator:
         clock: Clock,
         tokens: AccessTokens,
         on_ended: Callable[[UUID | None], None] | None = None,
+        admins: Administrators | None = None,
     ) -> None:
-        """``on_ended`` is told what `follow` hears: an ended session, or None when any may have ended."""
+        """``on_ended`` is told what `follow` hears: an ended session, or None when any may have ended.
+
+        ``admins`` says whose wallet administers the platform; nobody's does without.
+        """
+        self._admins = admins or Administrators()
         self._on_ended = on_ended
         self._database = database
         self._clock = clock
@@ -95,6 +102,8 @@ class Authenticator:
         generation = self._generation
         self._known.pop(key, None)
         caller, expires_at = await look_up(token, key, now)
+        if caller.session is not None and await self._admins.include(self._database, caller.address):
+            caller = msgspec.structs.replace(caller, admin=True)
         # It may have ended between the reading and this line; then the row is not worth remembering.
         if generation == self._generation:
             self._known[key] = caller, min(now + REMEMBERED, expires_at)
