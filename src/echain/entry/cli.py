@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import click
 
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 QUEUES = ("sync", "webhook", "notification", "media", "chain")
 JOB_STATES = ("waiting", "later", "running", "dead")
 """As `infra.jobs` has them, which is imported when a command needs it; a test compares."""
+
+MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"])
 
 _EXIT_CODES = {Kind.INVALID: 2, Kind.UNAVAILABLE: 69, Kind.CONFLICT: 73}
 """As sysexits.h has them: usage, service unavailable, cannot create; everything else is 1."""
@@ -197,6 +202,62 @@ def keys(rotate: bool) -> None:
         click.echo(line)
 
 
+@commands.group()
+def audit() -> None:
+    """Read and check the log of what was changed, by whom."""
+
+
+@audit.command("verify")
+@click.option("--organization", metavar="ID", help="Only this chain; `platform` for the platform's own.")
+@click.option(
+    "--expect", "expected", multiple=True, metavar="N:HASH", help="What row N had when it was written down."
+)
+@click.option(
+    "--since",
+    type=MOMENT,
+    metavar="TIME",
+    help="Only what was sealed since; what was before is taken as it is.",
+)
+def verify_audit(organization: str | None, expected: tuple[str, ...], since: datetime | None) -> None:
+    """Find each row that was altered, removed, inserted or moved; exits with 1 when there is one."""
+    chain = _chain_of(organization)
+    if expected and chain is None:
+        raise click.UsageError("--expect needs --organization: each has its own numbers")
+    settings = _configured("audit")
+    from echain.entry.auditdesk import check
+
+    sound = asyncio.run(check(settings, chain=chain, expected=_expected(expected), since=_in_utc(since)))
+    sys.exit(0 if sound else 1)
+
+
+@audit.command("show")
+@click.option("--organization", metavar="ID", help="Only of this organization; `platform` for no one's.")
+@click.option("--actor", metavar="ID", help="Only what this user, gate or operator did.")
+@click.option("--resource", metavar="KIND:ID", help="Only what was done to this.")
+@click.option("--action", help="Only such actions; the beginning is enough, like `event.`.")
+@click.option("--since", type=MOMENT, metavar="TIME", help="Only what was done since; UTC.")
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def show_audit(
+    *,
+    organization: str | None,
+    actor: str | None,
+    resource: str | None,
+    action: str | None,
+    since: datetime | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Show who changed what, the newest first."""
+    chain = _chain_of(organization)
+    settings = _configured("audit")
+    from echain.entry.auditdesk import show
+    from echain.infra.audit.reading import AuditFilter
+
+    sought = AuditFilter(actor=actor, resource=resource, action=action, since=_in_utc(since))
+    asyncio.run(show(settings, sought, chain=chain, limit=limit, as_json=as_json))
+
+
 @commands.command()
 def config() -> None:
     """Show the configuration as it is understood, secrets hidden."""
@@ -219,6 +280,32 @@ def _at_jobs(ask: Callable[[JobDesk], Coroutine[Any, Any, None]]) -> None:
     from echain.entry.jobdesk import at_desk
 
     asyncio.run(at_desk(settings, ask))
+
+
+def _chain_of(organization: str | None) -> UUID | None:
+    if organization is None or organization == "platform":
+        return None if organization is None else UUID(int=0)
+    try:
+        return UUID(organization)
+    except ValueError:
+        raise click.UsageError("an organization is named by its UUID, or `platform`") from None
+
+
+def _expected(given: tuple[str, ...]) -> dict[int, bytes]:
+    """Return hashes by row number."""
+    found: dict[int, bytes] = {}
+    for one in given:
+        named = re.fullmatch(r"([1-9][0-9]{0,17}):([0-9a-f]{64})", one)
+        if named is None:
+            raise click.UsageError(
+                "--expect takes N:HASH as `audit verify` and the log's audit.sealed say it"
+            )
+        found[int(named[1])] = bytes.fromhex(named[2])
+    return found
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.replace(tzinfo=UTC)
 
 
 def _configured(role: str) -> Config:
