@@ -22,15 +22,6 @@ STATEMENTS: tuple[str, ...] = (
     CREATE INDEX webhook_subscriptions_organization ON webhook_subscriptions (organization_id, id)
     WHERE organization_id IS NOT NULL
     """,
-    # Whose wallet must still be the subscription's own when something is told; null where a channel is open
-    # to everybody, or is the maker's private one.
-    """
-    ALTER TABLE webhook_channels ADD COLUMN organizer BYTEA CHECK (octet_length(organizer) = 20)
-    """,
-    """
-    UPDATE webhook_channels SET organizer = decode(substring(channel FROM 13), 'hex')
-     WHERE channel LIKE 'organizer:0x%'
-    """,
     # What hears its maker's private channel stays with the maker.
     """
     UPDATE webhook_subscriptions SET organization_id = owned.organization_id

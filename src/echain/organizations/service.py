@@ -176,3 +176,18 @@ def default_name(wallet: Address) -> str:
     """Return what an organization is called until its owner names it: its wallet, shortened."""
     text = checksum(wallet)
     return f"{text[:6]}…{text[-4:]}"
+
+
+def allows(standing: Standing, permission: Permission) -> bool:
+    """Return whether what somebody is allows something."""
+    return rules.allows(standing.role, permission)
+
+
+def roles_with(permission: Permission) -> list[Role]:
+    """Return the roles that allow something."""
+    return rules.roles_with(permission)
+
+
+async def wallets_of(connection: Connection | Database, organization_id: UUID) -> list[Address]:
+    """Return the wallets whose events are an organization's, the one that it has had the longest first."""
+    return await store.wallets_of(connection, organization_id)

@@ -42,27 +42,53 @@ class Waiting(msgspec.Struct, frozen=True):
     body: str
 
 
+# An organizer's channel tells of sales. Whose it is may have changed since the subscription was made: an
+# organization hears its wallets, and somebody by themselves their own, or one of an organization where their
+# role is among $5.
+_STILL_THEIRS: Final = """
+    CASE WHEN sub.organization_id IS NOT NULL THEN EXISTS (
+        SELECT FROM organization_wallets AS owned
+         WHERE owned.address = decode(substring(heard.channel FROM 13), 'hex')
+           AND owned.organization_id = sub.organization_id)
+    WHEN EXISTS (
+        SELECT FROM organization_wallets AS owned
+         WHERE owned.address = decode(substring(heard.channel FROM 13), 'hex')) THEN EXISTS (
+        SELECT FROM organization_wallets AS owned
+          JOIN members AS member USING (organization_id) JOIN wallets AS own USING (user_id)
+         WHERE owned.address = decode(substring(heard.channel FROM 13), 'hex')
+           AND own.address = sub.owner AND member.role = ANY ($5))
+    ELSE sub.owner = decode(substring(heard.channel FROM 13), 'hex') END
+"""
+
+
 async def matches(
-    tx: Tx, channels: Sequence[str], types: Sequence[str], *, settled: bool, now: datetime
+    tx: Tx,
+    channels: Sequence[str],
+    types: Sequence[str],
+    *,
+    roles: Sequence[str],
+    settled: bool,
+    now: datetime,
 ) -> list[Match]:
-    """Return who is to hear which of these messages, in the messages' order.
+    """Return who is to hear which of these messages, in the messages' order; ``roles`` may hear of sales.
 
     Those that are disabled are among them: they go on later from where they stopped. A subscription cannot be
     deleted until ``tx`` ends.
     """
     rows = await tx.fetch(
-        """
+        f"""
         SELECT message.place - 1 AS place, sub.id,
                sub.enabled AND coalesce(sub.next_try_at <= $4, TRUE) AS due
         FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS message (channel, type, place)
         JOIN webhook_channels AS heard ON heard.channel = message.channel
         JOIN webhook_subscriptions AS sub ON sub.id = heard.subscription_id
         WHERE sub.settled_only = $3
-          AND (sub.types = '{}' OR message.type = ANY (sub.types) OR message.type = 'reverted')
+          AND (heard.channel NOT LIKE 'organizer:%' OR {_STILL_THEIRS})
+          AND (sub.types = '{{}}' OR message.type = ANY (sub.types) OR message.type = 'reverted')
         ORDER BY message.place, sub.id
         FOR KEY SHARE OF sub
-        """,
-        *(list(channels), list(types), settled, now),
+        """,  # noqa: S608 -- a constant
+        *(list(channels), list(types), settled, now, list(roles)),
     )
     return [Match(*row) for row in rows]
 

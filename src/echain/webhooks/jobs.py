@@ -9,7 +9,7 @@ from typing import Any, Final
 from echain.infra.database import Database
 from echain.infra.jobs import Handlers, JobKind, Queue, Run, Schedule
 from echain.kernel.time import Clock
-from echain.webhooks import deliverystore, inboxstore
+from echain.webhooks import deliverystore, inboxstore, store
 from echain.webhooks.courier import DELIVER, Courier, wake
 from echain.webhooks.hints import Network
 from echain.webhooks.inbox import RECEIVED, Worker
@@ -41,6 +41,7 @@ async def sweep_once(database: Database, clock: Clock) -> None:
     """Wake couriers for what was left behind, and forget what is older than it is kept."""
     now = clock()
     async with database.transaction() as tx:
+        await store.forget_ownerless(tx)
         left = await deliverystore.left_behind(tx, now)
         if left:
             await wake(tx, left)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from echain.accounts.types import address_of
+from echain.accounts.types import WalletNeeded
 from echain.edge.http import (
     Auth,
     Call,
@@ -27,7 +27,8 @@ from echain.infra.database import Database
 from echain.infra.outbound import Rules
 from echain.kernel.errors import EchainError
 from echain.kernel.paging import Page, PageInfo
-from echain.webhooks import coinbase, inbox, service, store
+from echain.organizations.types import OrganizationNotFound, PermissionMissing
+from echain.webhooks import coinbase, inbox, service
 from echain.webhooks.coinbase import Secrets
 from echain.webhooks.measures import Measures
 from echain.webhooks.types import (
@@ -148,13 +149,13 @@ def _making(database: Database, keys: DataKeys, targets: Rules) -> list[Endpoint
         auth=Auth.USER,
         idempotent=True,
         shows_secret=True,
-        errors=(TooManySubscriptions,),
+        errors=(TooManySubscriptions, OrganizationNotFound, PermissionMissing, WalletNeeded),
         description="The secret is shown this once. How to check a signature: docs/webhooks.md.",
     )
     async def create(call: Call[Nothing, Nothing, NewSubscription]) -> Reply:
         async with database.transaction() as tx:
             await call.once(tx)
-            made = await service.create(tx, address_of(call.user), call.body, keys, targets, now=call.now)
+            made = await service.create(tx, call.user, call.body, keys, targets, now=call.now)
         return Reply(made, headers=(("Location", f"{_ROOT}/{made.id}"),))
 
     @post(
@@ -167,14 +168,12 @@ def _making(database: Database, keys: DataKeys, targets: Rules) -> list[Endpoint
         auth=Auth.USER,
         idempotent=True,
         shows_secret=True,
-        errors=(SubscriptionNotFound,),
+        errors=(SubscriptionNotFound, PermissionMissing),
     )
     async def rotate(call: Call[SubscriptionPath, Nothing, Rotation]) -> SubscriptionSecret:
         async with database.transaction() as tx:
             await call.once(tx)
-            return await service.rotate(
-                tx, call.path.id, address_of(call.user), call.body, keys, now=call.now
-            )
+            return await service.rotate(tx, call.path.id, call.user, call.body, keys, now=call.now)
 
     return [create, rotate]
 
@@ -188,7 +187,7 @@ def _reading(database: Database) -> list[Endpoint]:
         auth=Auth.USER,
     )
     async def subscriptions(call: Call[Nothing, Nothing, Nothing]) -> list[Subscription]:
-        return await store.all_of(database, address_of(call.user), call.now)
+        return await service.listed(database, call.user, now=call.now)
 
     @get(
         f"{_ROOT}/{{id}}",
@@ -197,10 +196,10 @@ def _reading(database: Database) -> list[Endpoint]:
         answer=Subscription,
         path_params=SubscriptionPath,
         auth=Auth.USER,
-        errors=(SubscriptionNotFound,),
+        errors=(SubscriptionNotFound, PermissionMissing),
     )
     async def subscription(call: Call[SubscriptionPath, Nothing, Nothing]) -> Subscription:
-        return await service.read(database, call.path.id, address_of(call.user), now=call.now)
+        return await service.read(database, call.path.id, call.user, now=call.now)
 
     @get(
         f"{_ROOT}/{{id}}/deliveries",
@@ -210,12 +209,10 @@ def _reading(database: Database) -> list[Endpoint]:
         path_params=SubscriptionPath,
         query=DeliveryFilter,
         auth=Auth.USER,
-        errors=(SubscriptionNotFound,),
+        errors=(SubscriptionNotFound, PermissionMissing),
     )
     async def deliveries(call: Call[SubscriptionPath, DeliveryFilter, Nothing]) -> Page[Delivery]:
-        found, following = await service.deliveries(
-            database, call.path.id, address_of(call.user), call.query, now=call.now
-        )
+        found, following = await service.deliveries(database, call.path.id, call.user, call.query)
         return Page(found, PageInfo(per_page=call.query.limit, next_cursor=following))
 
     @get(
@@ -225,12 +222,10 @@ def _reading(database: Database) -> list[Endpoint]:
         answer=DeliveryBody,
         path_params=DeliveryPath,
         auth=Auth.USER,
-        errors=(SubscriptionNotFound, DeliveryNotFound),
+        errors=(SubscriptionNotFound, PermissionMissing, DeliveryNotFound),
     )
     async def delivery(call: Call[DeliveryPath, Nothing, Nothing]) -> DeliveryBody:
-        return await service.delivery(
-            database, call.path.id, call.path.delivery, address_of(call.user), now=call.now
-        )
+        return await service.delivery(database, call.path.id, call.path.delivery, call.user)
 
     return [subscriptions, subscription, deliveries, delivery]
 
@@ -244,13 +239,11 @@ def _changing(database: Database, targets: Rules) -> list[Endpoint]:
         path_params=SubscriptionPath,
         body=SubscriptionUpdate,
         auth=Auth.USER,
-        errors=(SubscriptionNotFound,),
+        errors=(SubscriptionNotFound, PermissionMissing),
     )
     async def update(call: Call[SubscriptionPath, Nothing, SubscriptionUpdate]) -> Subscription:
         async with database.transaction() as tx:
-            return await service.update(
-                tx, call.path.id, address_of(call.user), call.body, targets, now=call.now
-            )
+            return await service.update(tx, call.path.id, call.user, call.body, targets, now=call.now)
 
     @delete(
         f"{_ROOT}/{{id}}",
@@ -259,11 +252,11 @@ def _changing(database: Database, targets: Rules) -> list[Endpoint]:
         answer=Removed,
         path_params=SubscriptionPath,
         auth=Auth.USER,
-        errors=(SubscriptionNotFound,),
+        errors=(SubscriptionNotFound, PermissionMissing),
     )
     async def remove(call: Call[SubscriptionPath, Nothing, Nothing]) -> Removed:
         async with database.transaction() as tx:
-            await service.remove(tx, call.path.id, address_of(call.user))
+            await service.remove(tx, call.path.id, call.user)
         return Removed(call.path.id)
 
     return [update, remove]
@@ -279,15 +272,14 @@ def _delivering(database: Database) -> list[Endpoint]:
         status=202,
         auth=Auth.USER,
         idempotent=True,
-        errors=(SubscriptionNotFound, DeliveryNotFound),
+        errors=(SubscriptionNotFound, PermissionMissing, DeliveryNotFound),
         description="It waits behind what waits already; its delivery tells what came of it.",
     )
     async def ping(call: Call[SubscriptionPath, Nothing, Nothing]) -> DeliveryBody:
-        owner = address_of(call.user)
         async with database.transaction() as tx:
             await call.once(tx)
-            delivery_id = await service.ping(tx, call.path.id, owner, now=call.now)
-        return await service.delivery(database, call.path.id, delivery_id, owner, now=call.now)
+            delivery_id = await service.ping(tx, call.path.id, call.user, now=call.now)
+        return await service.delivery(database, call.path.id, delivery_id, call.user)
 
     @post(
         f"{_ROOT}/{{id}}/replay",
@@ -299,14 +291,12 @@ def _delivering(database: Database) -> list[Endpoint]:
         status=202,
         auth=Auth.USER,
         idempotent=True,
-        errors=(SubscriptionNotFound, DeliveryNotFound),
+        errors=(SubscriptionNotFound, PermissionMissing, DeliveryNotFound),
     )
     async def replay(call: Call[SubscriptionPath, Nothing, Replay]) -> Replayed:
         async with database.transaction() as tx:
             await call.once(tx)
-            return Replayed(
-                await service.replay(tx, call.path.id, address_of(call.user), call.body, now=call.now)
-            )
+            return Replayed(await service.replay(tx, call.path.id, call.user, call.body, now=call.now))
 
     @post(
         f"{_ROOT}/{{id}}/deliveries/{{delivery}}/skip",
@@ -315,13 +305,11 @@ def _delivering(database: Database) -> list[Endpoint]:
         answer=DeliveryBody,
         path_params=DeliveryPath,
         auth=Auth.USER,
-        errors=(SubscriptionNotFound, DeliveryNotFound),
+        errors=(SubscriptionNotFound, PermissionMissing, DeliveryNotFound),
         description="Doing it again, or to one that arrived, changes nothing.",
     )
     async def skip(call: Call[DeliveryPath, Nothing, Nothing]) -> DeliveryBody:
         async with database.transaction() as tx:
-            return await service.skip(
-                tx, call.path.id, call.path.delivery, address_of(call.user), now=call.now
-            )
+            return await service.skip(tx, call.path.id, call.path.delivery, call.user, now=call.now)
 
     return [ping, replay, skip]

@@ -93,25 +93,30 @@ def checked_types(types: Collection[str]) -> list[str]:
     return list(dict.fromkeys(types))
 
 
-def own_channel(owner: Address, channel: str) -> str | UUID:
+def own_channel(organizers: Collection[Address], user: Address | None, channel: str) -> str | UUID:
     """Return a channel as messages name it, or the id of the event whose channel it is, yet to be checked.
+
+    ``organizers`` are the wallets whose channels the
+    owner may hear, ``user`` the one whose private channel.
 
     Raises:
         Invalid: not a channel, or one of somebody else.
     """
     matched = _CHANNEL.fullmatch(channel)
-    kind, name = (matched[1], matched[2]) if matched else ("", "")
+    kind, name = (matched[1], matched[2].lower()) if matched else ("", "")
     if kind == "event":
         try:
             return UUID(name)
         except ValueError:
             raise Invalid(f"channels: {channel} names no event") from None
-    own = checksum(owner)
-    if not kind or name.lower() != own.lower():
-        raise Invalid(
-            f"channels: {channel!r} is not one of yours; there are organizer:{own}, user:{own} and event:<id>"
-        )
-    return f"{kind}:{own}"
+    for wallet in organizers if kind == "organizer" else ():
+        if checksum(wallet).lower() == name:
+            return f"organizer:{checksum(wallet)}"
+    if kind == "user" and user is not None and checksum(user).lower() == name:
+        return f"user:{checksum(user)}"
+    own = [f"organizer:{checksum(wallet)}" for wallet in organizers]
+    own += [] if user is None else [f"user:{checksum(user)}"]
+    raise Invalid(f"channels: {channel!r} is not one of yours; there are {', '.join([*own, 'event:<id>'])}")
 
 
 def body_of(

@@ -9,6 +9,8 @@ from echain.infra.database import Tx
 from echain.infra.relay import Handler, Relayed
 from echain.kernel.ids import uuid7
 from echain.kernel.time import Clock
+from echain.organizations import service as organizations
+from echain.organizations.types import Permission
 from echain.webhooks import deliverystore, rules
 from echain.webhooks.courier import wake
 from echain.webhooks.deliverystore import Waiting
@@ -25,7 +27,12 @@ def handler(clock: Clock, *, settled: bool) -> Handler:
         told = [one for one in messages if not (settled and one.type == rules.REVERTED)]
         now = clock()
         matches = await deliverystore.matches(
-            tx, [one.channel for one in told], [one.type for one in told], settled=settled, now=now
+            tx,
+            [one.channel for one in told],
+            [one.type for one in told],
+            roles=organizations.roles_with(Permission.WEBHOOKS),
+            settled=settled,
+            now=now,
         )
         if not matches:
             return

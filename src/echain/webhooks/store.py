@@ -10,7 +10,7 @@ from uuid import UUID
 from echain.infra.crypto import SealedColumn
 from echain.infra.database import Connection, Database, Row, Tx
 from echain.kernel.evm import Address
-from echain.webhooks.types import MAX_SUBSCRIPTIONS, SigningKey, Subscription
+from echain.webhooks.types import MAX_SUBSCRIPTIONS, Owner, SigningKey, Subscription
 
 SEALED: Final = SealedColumn("webhook_keys")
 """Where the secrets lie, each sealed for its row."""
@@ -18,7 +18,7 @@ SEALED: Final = SealedColumn("webhook_keys")
 _COUNTED: Final = 1_000
 
 _SUBSCRIPTION: Final = f"""
-    SELECT sub.id, url, types, settled_only, description, enabled, disabled_reason,
+    SELECT sub.id, sub.organization_id, url, types, settled_only, description, enabled, disabled_reason,
            failing_since, next_try_at, created_at, updated_at,
            ARRAY(
                SELECT channel FROM webhook_channels WHERE subscription_id = sub.id ORDER BY channel
@@ -37,23 +37,34 @@ _SUBSCRIPTION: Final = f"""
 """  # noqa: S608 -- a constant of this file
 
 
+_OWNED: Final = """
+    CASE WHEN $1::uuid IS NULL THEN organization_id IS NULL AND owner = $2::bytea
+         ELSE organization_id = $1 END
+"""
+
+
+def _values(owner: Owner) -> tuple[UUID | None, Address | None]:
+    return owner.organization_id, owner.wallet
+
+
 def _subscription(row: Row) -> Subscription:
     fields = dict(row)
     keys = [SigningKey(*key) for key in fields.pop("keys")]
     return Subscription(**fields, keys=keys)
 
 
-async def room_for_another(tx: Tx, owner: Address) -> bool:
+async def room_for_another(tx: Tx, owner: Owner) -> bool:
     """Return whether an owner may have one more; whoever asks for the same owner waits until ``tx`` ends."""
-    await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"webhooks:{owner.hex()}")
-    had = await tx.fetch("SELECT FROM webhook_subscriptions WHERE owner = $1", owner)
+    named = owner.wallet.hex() if owner.wallet and not owner.organization_id else str(owner.organization_id)
+    await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"webhooks:{named}")
+    had = await tx.fetch(f"SELECT FROM webhook_subscriptions WHERE {_OWNED}", *_values(owner))
     return len(had) < MAX_SUBSCRIPTIONS
 
 
 async def insert(
     tx: Tx,
     subscription_id: UUID,
-    owner: Address,
+    owner: Owner,
     *,
     url: str,
     types: Sequence[str],
@@ -65,10 +76,11 @@ async def insert(
     await tx.execute(
         """
         INSERT INTO webhook_subscriptions
-            (id, owner, url, types, settled_only, description, created_at, updated_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
+            (id, organization_id, owner, url, types, settled_only, description, created_at, updated_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
         """,
-        *(subscription_id, owner, url, list(types), settled_only, description, now),
+        *(subscription_id, owner.organization_id, owner.wallet),
+        *(url, list(types), settled_only, description, now),
     )
 
 
@@ -115,28 +127,39 @@ async def add_key(
     )
 
 
-async def lock(tx: Tx, subscription_id: UUID, owner: Address) -> bool:
-    """Lock an owner's subscription until ``tx`` ends; return whether there is one."""
+async def owner_of(connection: Database | Connection, subscription_id: UUID) -> Owner | None:
+    """Return whose a subscription is; None when there is none."""
+    row = await connection.fetchrow(
+        "SELECT organization_id, owner FROM webhook_subscriptions WHERE id = $1", subscription_id
+    )
+    return None if row is None else Owner(*row.values())
+
+
+async def lock(tx: Tx, subscription_id: UUID) -> bool:
+    """Lock a subscription until ``tx`` ends; return whether there is one."""
     found = await tx.fetchval(
-        "SELECT TRUE FROM webhook_subscriptions WHERE id = $1 AND owner = $2 FOR NO KEY UPDATE",
-        *(subscription_id, owner),
+        "SELECT TRUE FROM webhook_subscriptions WHERE id = $1 FOR NO KEY UPDATE", subscription_id
     )
     return found is not None
 
 
-async def one(
-    database: Database | Connection, subscription_id: UUID, owner: Address, now: datetime
-) -> Subscription | None:
-    """Return an owner's subscription."""
-    row = await database.fetchrow(
-        f"{_SUBSCRIPTION} WHERE id = $2 AND owner = $3", *(now, subscription_id, owner)
-    )
+async def one(database: Database | Connection, subscription_id: UUID, now: datetime) -> Subscription | None:
+    """Return a subscription."""
+    row = await database.fetchrow(f"{_SUBSCRIPTION} WHERE id = $2", now, subscription_id)
     return None if row is None else _subscription(row)
 
 
-async def all_of(database: Database, owner: Address, now: datetime) -> list[Subscription]:
-    """Return an owner's subscriptions, the oldest first."""
-    rows = await database.fetch(f"{_SUBSCRIPTION} WHERE owner = $2 ORDER BY id", *(now, owner))
+async def all_of(
+    database: Database, organizations: Sequence[UUID], wallet: Address | None, now: datetime
+) -> list[Subscription]:
+    """Return the subscriptions of organizations, and a wallet's own, the oldest first."""
+    rows = await database.fetch(
+        f"""
+        {_SUBSCRIPTION}
+        WHERE organization_id = ANY($2) OR (organization_id IS NULL AND owner = $3) ORDER BY id
+        """,
+        *(now, list(organizations), wallet),
+    )
     return [_subscription(row) for row in rows]
 
 
@@ -184,3 +207,13 @@ async def forget_failures(tx: Tx, subscription_id: UUID) -> None:
 async def delete(tx: Tx, subscription_id: UUID) -> None:
     """Forget a locked subscription with its keys, channels and deliveries."""
     await tx.execute("DELETE FROM webhook_subscriptions WHERE id = $1", subscription_id)
+
+
+async def forget_ownerless(tx: Tx) -> None:
+    """Forget the subscriptions of organizations that are no more."""
+    await tx.execute(
+        """
+        DELETE FROM webhook_subscriptions USING organizations AS organization
+         WHERE organization.id = organization_id AND deleted_at IS NOT NULL
+        """
+    )

@@ -154,21 +154,35 @@ Channels = Annotated[
     list[ChannelName],
     msgspec.Meta(
         max_length=MAX_CHANNELS,
-        description="`organizer:<your address>`, `user:<your address>` or `event:<id>` of your own events; "
-        "empty means your organizer channel",
+        description="`organizer:<address>` of your organization's wallets, `event:<id>` of its events; in a "
+        "subscription of your own `user:<your address>`. Empty means all of your organization's events",
     ),
 ]
 Description = Annotated[str, msgspec.Meta(max_length=200)]
 
 
+class Owner(msgspec.Struct, frozen=True):
+    """Whose a subscription is: an organization's, whoever made it, or else its maker's wallet's own.
+
+    ``wallet`` is the maker's; None where that signed in without one, or is no more.
+    """
+
+    organization_id: UUID | None
+    wallet: Address | None
+
+
 class NewSubscription(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """What to tell, and where. ``settledOnly`` waits until no reorg can take a fact back."""
+    """What to tell, and where. ``settledOnly`` waits until no reorg can take a fact back.
+
+    ``organizationId`` is for whom; without it, it is that of the caller's wallet, if that belongs to one.
+    """
 
     url: Url
     types: Types = []
     channels: Channels = []
     settled_only: bool = False
     description: Description = ""
+    organization_id: UUID | None = None
 
 
 class SubscriptionUpdate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -190,9 +204,13 @@ class SigningKey(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Subscription(msgspec.Struct, frozen=True, rename="camel"):
-    """A receiver of messages. ``pending`` counts up to 1,000 deliveries that wait for it."""
+    """A receiver of messages. ``pending`` counts up to 1,000 deliveries that wait for it.
+
+    ``organizationId`` is whose it is; null for a user's own.
+    """
 
     id: UUID
+    organization_id: UUID | None
     url: str
     types: list[str]
     channels: list[str]
