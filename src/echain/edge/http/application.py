@@ -73,6 +73,10 @@ _STANDING = "echain.standing"
 """Where it keeps the headers that say how much more its caller may do, and how much longer."""
 
 
+def _unheard(_address: str) -> None:
+    """Take word of refused credentials where nobody counts them."""
+
+
 class _Route:
     """An endpoint with its decoders made."""
 
@@ -128,6 +132,7 @@ class Application:
         access_log: bool,
         seals: ClientSeals | None,
         csrf: HoldsFor,
+        on_refused: Callable[[str], None],
     ) -> None:
         measures = HttpMetrics(metrics)
         self._unrouted = measures.route(UNROUTED, UNROUTED)
@@ -145,6 +150,7 @@ class Application:
         self._cross_origin = CrossOrigin(origins)
         self._own_pages = OwnPages(origins)
         self._csrf = csrf
+        self._on_refused = on_refused
         self._always: list[Header] = [NOSNIFF, HTTPS_ONLY] if https else [NOSNIFF]
         self._id_prefix = secrets.token_hex(8).encode("ascii")
         self._ids = itertools.count(1)
@@ -298,8 +304,12 @@ class Application:
     async def _count_refusal(self, scope: Scope, headers: Mapping[bytes, bytes], error: EchainError) -> None:
         """Count credentials that do not hold; to have brought none is no guess."""
         guessed = error.guess or (error.kind is Kind.UNAUTHENTICATED and error.code != Unauthenticated.code)
-        if guessed and self._limits is not None:
-            await self._limits.refused(self._address(scope, headers))
+        if not guessed:
+            return
+        address = self._address(scope, headers)
+        self._on_refused(address)
+        if self._limits is not None:
+            await self._limits.refused(address)
 
     async def _admitted(self, route: _Route, headers: Headers, cookies: Cookies) -> Caller | None:
         auth = route.endpoint.auth
@@ -419,6 +429,7 @@ def application(
     access_log: bool = False,
     seals: ClientSeals | None = None,
     csrf: HoldsFor = no_token_holds,
+    on_refused: Callable[[str], None] = _unheard,
 ) -> Application:
     """Return the ASGI application of these endpoints, with ``/api/v1/openapi.json`` and ``/docs`` beside.
 
@@ -429,6 +440,7 @@ def application(
     ``access_log`` writes a line for every request.
     Without ``limits`` nobody calls too often; without ``seals`` the audit log is not told clients' addresses.
     ``csrf`` knows the tokens of sessions that come by cookie; without it these may only read.
+    ``on_refused`` is told from which address credentials came that do not hold.
 
     Raises:
         ValueError: two endpoints at one place, or one that contradicts itself.
@@ -448,4 +460,5 @@ def application(
         access_log=access_log,
         seals=seals,
         csrf=csrf,
+        on_refused=on_refused,
     )
