@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -11,9 +11,11 @@ from uuid import UUID
 
 import msgspec
 import pytest
+from redis.asyncio import Redis
 from tests.accounts.people import PUBLIC_URL, TOKENS, Browser, Clock, Process, Wallet
 
 from echain.accounts import keyrest, rest, service
+from echain.accounts.types import KeyLimits
 from echain.edge.http import (
     SESSIONS_ONLY,
     Auth,
@@ -26,7 +28,10 @@ from echain.edge.http import (
     post,
     scopes_of,
 )
+from echain.edge.http.limits import Allowance, Limits
 from echain.infra.database import Database
+from echain.infra.metrics import Metrics
+from echain.infra.quota import Quotas
 
 
 class Echo(msgspec.Struct):
@@ -56,11 +61,18 @@ def things() -> list[Endpoint]:
 
 
 @pytest.fixture
-def start(database: Database, clock: Clock) -> Callable[..., Process]:
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    client = Redis.from_url(redis_url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def start(database: Database, clock: Clock, redis: Redis) -> Callable[..., Process]:
     def process() -> Process:
         users = service.authenticator(database, clock, TOKENS)
         slices = things()
-        keys = keyrest.endpoints(database, users, scopes=scopes_of(slices))
+        keys = keyrest.endpoints(database, users, scopes=scopes_of(slices), most=KeyLimits(100, 80))
         # The test's browser asks below /api/v1/auth.
         moved = [replace(one, path=one.path.replace("/v1/", "/v1/auth/")) for one in keys]
         app = application(
@@ -74,6 +86,7 @@ def start(database: Database, clock: Clock) -> Callable[..., Process]:
             idempotency=StoredIdempotency(database),
             title="echain",
             version="1",
+            limits=Limits(Quotas(redis), Allowance(user_writes=100, reads=80), metrics=Metrics()),
         )
         return Process(app, users)
 
@@ -122,6 +135,7 @@ async def test_no_key_opens_sessions_or_keys_whatever_its_scopes(signed_in: Brow
         ("POST", "/logout"),
         ("GET", "/api-keys"),
         ("POST", "/api-keys"),
+        ("PUT", f"/api-keys/{key['id']}"),
         ("DELETE", f"/api-keys/{key['id']}"),
     ):
         assert (await caller.send(method, path)).code == "auth.scope_missing", path
@@ -139,6 +153,10 @@ async def test_no_key_opens_sessions_or_keys_whatever_its_scopes(signed_in: Brow
         ({"expiresAt": "2026-01-02T03:04:05Z"}, "expiresAt"),
         ({"expiresAt": "2028-01-02T03:04:05Z"}, "expiresAt"),
         ({"userId": str(UUID(int=1))}, "userId"),
+        ({"limits": {"writes": 101}}, "limits.writes"),
+        ({"limits": {"reads": 81}}, "limits.reads"),
+        ({"limits": {"reads": -1}}, "limits.reads"),
+        ({"limits": {"scans": 1}}, "limits.scans"),
     ],
 )
 async def test_a_key_that_cannot_be_is_not_made(
@@ -191,10 +209,73 @@ def database_url_of(module_database_url: str) -> str:
     return module_database_url
 
 
+async def test_a_keys_own_limit_holds_in_all_processes_together_and_is_shown(
+    signed_in: Browser, start: Callable[..., Process]
+) -> None:
+    made = (await make(signed_in, "things:read", "things:write", limits={"writes": 4, "reads": 30})).data
+    assert made["limits"] == {"writes": 4, "reads": 30}
+    here, there = program(signed_in, made["key"]), Browser(start(), token=made["key"])
+    answers = [await one.post("/things") for one in (here, there, here, there, here, there)]
+    assert [answer.status for answer in answers] == [200] * 4 + [429] * 2
+    assert answers[0].headers["ratelimit-policy"] == '"writes";q=4;w=900'
+    assert answers[5].body["error"]["details"]["most"] == 4
+    assert (await here.get("/things")).headers["ratelimit-policy"] == '"reads";q=30;w=60'
+    # Neither its user nor another key pays for it.
+    assert (await signed_in.post("/things")).headers["ratelimit-policy"] == '"writes";q=100;w=900'
+    other = (await make(signed_in, "things:write")).data
+    assert other["limits"] == {"writes": None, "reads": None}
+    assert (await program(signed_in, other["key"]).post("/things")).status == 200
+
+
+async def test_a_key_is_renamed_and_limited_anew_at_once_and_everywhere(
+    signed_in: Browser, start: Callable[..., Process], database_url_of: str, database: Database
+) -> None:
+    made = (await make(signed_in, "things:read", "things:write", limits={"writes": 2})).data
+    elsewhere = start()
+    hearing = asyncio.create_task(elsewhere.authenticator.follow(database_url_of))
+    here, there = program(signed_in, made["key"]), Browser(elsewhere, token=made["key"])
+    assert [(await one.post("/things")).status for one in (here, there, there)] == [200, 200, 429]
+    changed = await signed_in.send(
+        "PUT", f"/api-keys/{made['id']}", {"name": "kiosk", "limits": {"writes": 5, "reads": 7}}
+    )
+    assert changed.status == 200
+    assert (changed.data["name"], changed.data["limits"]) == ("kiosk", {"writes": 5, "reads": 7})
+    assert changed.data["scopes"] == ["things:read", "things:write"]
+    assert (await signed_in.get("/api-keys")).data == [changed.data]
+    async with asyncio.timeout(10):
+        while (await there.get("/things")).headers["ratelimit-policy"] != '"reads";q=7;w=60':
+            await asyncio.sleep(0.01)
+    # Two of the five were used before: a new limit is no new window.
+    statuses = [(await one.post("/things")).status for one in (here, there, here, there)]
+    assert sorted(statuses) == [200] * 3 + [429]
+    hearing.cancel()
+    (entry,) = await database.fetch("SELECT diff FROM audit_entries WHERE action = 'api_key.changed'")
+    assert "kiosk" in str(entry["diff"])
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"limits": {"writes": 101}}, "limits.writes"),
+        ({"scopes": ["things:write"]}, "scopes"),
+        ({"expiresAt": "2027-01-02T03:04:05Z"}, "expiresAt"),
+        ({"name": ""}, "name"),
+    ],
+)
+async def test_a_key_is_not_changed_into_what_it_may_not_be(
+    signed_in: Browser, body: dict[str, Any], field: str
+) -> None:
+    made = (await make(signed_in, "things:read")).data
+    answer = await signed_in.send("PUT", f"/api-keys/{made['id']}", {"name": "till", **body})
+    assert (answer.status, answer.body["error"]["details"]["fields"][0]["path"]) == (422, field)
+
+
 async def test_a_strangers_key_is_not_found(signed_in: Browser, other_browser: Browser, clock: Clock) -> None:
     issued = (await make(signed_in, "things:read")).data
     await Wallet(clock).sign_in(other_browser)
     assert (await other_browser.delete(f"/api-keys/{issued['id']}")).status == 404
+    taken = await other_browser.send("PUT", f"/api-keys/{issued['id']}", {"name": "mine"})
+    assert (taken.status, taken.code) == (404, "auth.api_key_not_found")
     assert (await other_browser.get("/api-keys")).data == []
     assert (await program(signed_in, issued["key"]).get("/things")).status == 200
 

@@ -49,6 +49,7 @@ ROUTES: Final[dict[str, Policy | tuple[Policy, ...]]] = {
     "GET /api/v1/api-keys": signed_in(),
     "GET /api/v1/api-keys/scopes": anyone(),
     "POST /api/v1/api-keys": signed_in(),
+    "PUT /api/v1/api-keys/{id}": owner("api_key", "auth.api_key_not_found"),
     "DELETE /api/v1/api-keys/{id}": owner("api_key", "auth.api_key_not_found"),
     # Events and drafts. What is published is public; a draft is its organization's alone.
     "GET /api/v1/events": more(scope="events:read"),

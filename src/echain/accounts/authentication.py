@@ -136,8 +136,16 @@ class Authenticator:
         bearer = await keystore.key_bearer(self._database, key, now=now)
         if bearer is None:
             raise ApiKeyInvalid
-        scopes = frozenset(bearer.scopes)
-        return Caller("user", bearer.user_id, bearer.address, None, bearer.key_id, scopes), bearer.expires_at
+        caller = Caller(
+            "user",
+            bearer.user_id,
+            bearer.address,
+            key=bearer.key_id,
+            scopes=frozenset(bearer.scopes),
+            writes=bearer.most_writes,
+            reads=bearer.most_reads,
+        )
+        return caller, bearer.expires_at
 
     def forget(self, ended: Collection[UUID]) -> None:
         """Drop what is remembered of these sessions and keys; call it once their end has committed."""

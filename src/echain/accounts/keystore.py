@@ -28,6 +28,8 @@ class NewKey(msgspec.Struct, frozen=True):
     scopes: Sequence[str]
     created_at: datetime
     expires_at: datetime
+    most_writes: int | None
+    most_reads: int | None
 
 
 class KeyBearer(msgspec.Struct, frozen=True):
@@ -38,6 +40,8 @@ class KeyBearer(msgspec.Struct, frozen=True):
     address: Address | None
     scopes: Sequence[str]
     expires_at: datetime
+    most_writes: int | None
+    most_reads: int | None
 
 
 async def insert_key(tx: Tx, key: NewKey, *, most_live: int, forget_before: datetime) -> bool:
@@ -53,9 +57,10 @@ async def insert_key(tx: Tx, key: NewKey, *, most_live: int, forget_before: date
     )
     row = await tx.fetchrow(
         """
-        INSERT INTO api_keys (id, user_id, address, name, prefix, hash, scopes, created_at, expires_at)
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
-        WHERE $10 > (
+        INSERT INTO api_keys (id, user_id, address, name, prefix, hash, scopes, created_at, expires_at,
+                              most_writes, most_reads)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11
+        WHERE $12 > (
             SELECT count(*) FROM api_keys WHERE user_id = $2 AND revoked_at IS NULL AND expires_at > $8
         )
         RETURNING id
@@ -69,6 +74,8 @@ async def insert_key(tx: Tx, key: NewKey, *, most_live: int, forget_before: date
         key.scopes,
         key.created_at,
         key.expires_at,
+        key.most_writes,
+        key.most_reads,
         most_live,
     )
     return row is not None
@@ -78,7 +85,7 @@ async def key_bearer(database: Database, key_hash: bytes, *, now: datetime) -> K
     """Return whom a live key speaks for, and note that it was used."""
     row = await database.fetchrow(
         """
-        SELECT id, user_id, address, scopes, expires_at, last_used_at FROM api_keys
+        SELECT id, user_id, address, scopes, expires_at, most_writes, most_reads, last_used_at FROM api_keys
         WHERE hash = $1 AND revoked_at IS NULL AND expires_at > $2
         """,
         key_hash,
@@ -98,11 +105,45 @@ async def keys_of(database: Database, user_id: UUID, *, limit: int) -> Sequence[
     """Return a user's keys, the newest first, dead ones among them."""
     return await database.fetch(
         """
-        SELECT id, name, prefix, scopes, created_at, expires_at, last_used_at, revoked_at FROM api_keys
-        WHERE user_id = $1 ORDER BY id DESC LIMIT $2
+        SELECT id, name, prefix, scopes, most_writes, most_reads, created_at, expires_at, last_used_at,
+               revoked_at
+        FROM api_keys WHERE user_id = $1 ORDER BY id DESC LIMIT $2
         """,
         user_id,
         limit,
+    )
+
+
+async def lock_key(tx: Tx, user_id: UUID, key_id: UUID, *, now: datetime) -> Row | None:
+    """Return a live key of a user as it stands, which nobody else changes before ``tx`` ends."""
+    return await tx.fetchrow(
+        """
+        SELECT id, name, prefix, scopes, most_writes, most_reads, created_at, expires_at, last_used_at,
+               revoked_at
+        FROM api_keys WHERE id = $2 AND user_id = $1 AND revoked_at IS NULL AND expires_at > $3
+        FOR NO KEY UPDATE
+        """,
+        user_id,
+        key_id,
+        now,
+    )
+
+
+async def change_key(
+    tx: Tx, key_id: UUID, *, name: str, most_writes: int | None, most_reads: int | None
+) -> None:
+    """Rename a key and limit it anew; all processes forget at commit what they remember of it."""
+    await tx.execute(
+        """
+        WITH changed AS (
+            UPDATE api_keys SET name = $2, most_writes = $3, most_reads = $4 WHERE id = $1 RETURNING id
+        )
+        SELECT pg_notify('session_ended', id::text) FROM changed
+        """,
+        key_id,
+        name,
+        most_writes,
+        most_reads,
     )
 
 

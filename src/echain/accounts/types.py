@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal, Self, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -90,6 +90,16 @@ class Ended(msgspec.Struct, frozen=True):
     ended: int
 
 
+class KeyLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How often a key may call where that is less often than its user may; null says as often.
+
+    ``writes`` in 15 minutes, ``reads`` in one.
+    """
+
+    writes: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None
+    reads: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None
+
+
 class ApiKey(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """A key without its secret, of which ``prefix`` is the beginning."""
 
@@ -97,6 +107,7 @@ class ApiKey(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     name: str
     prefix: str
     scopes: tuple[str, ...]
+    limits: KeyLimits
     created_at: datetime
     expires_at: datetime
     last_used_at: datetime | None = None

@@ -12,6 +12,7 @@ import structlog
 from echain.accounts import keyrest
 from echain.accounts import rest as accounts_rest
 from echain.accounts import service as accounts
+from echain.accounts.types import KeyLimits
 from echain.admission import rest as admission_rest
 from echain.admission import service as admission
 from echain.admission.codes import CodeKey
@@ -111,7 +112,8 @@ def endpoints_of(
             parts.database, parts.redis, parts.rpcs, realtime_url=config.realtime_url, warm=warm
         ),
     ]
-    return [*slices, *keyrest.endpoints(parts.database, users, scopes=scopes_of(slices))]
+    most = KeyLimits(config.limit_writes, config.limit_reads)
+    return [*slices, *keyrest.endpoints(parts.database, users, scopes=scopes_of(slices), most=most)]
 
 
 def _limits(config: Config, parts: Services) -> Limits:
