@@ -46,6 +46,7 @@ ROUTES: Final[dict[str, Policy | tuple[Policy, ...]]] = {
     "GET /api/v1/auth/sessions": signed_in(),
     "DELETE /api/v1/auth/sessions": signed_in(),
     "DELETE /api/v1/auth/sessions/{id}": owner("session", "auth.session_not_found"),
+    "POST /api/v1/auth/confirmations": signed_in(wallet=True),
     "GET /api/v1/api-keys": signed_in(),
     "GET /api/v1/api-keys/scopes": anyone(),
     "POST /api/v1/api-keys": signed_in(),

@@ -11,7 +11,8 @@ from uuid import UUID
 
 import msgspec
 
-from echain.accounts import rules, service, siwe
+from echain.accounts import confirmationrest, rules, service, siwe
+from echain.accounts.admintypes import UserSuspended
 from echain.accounts.authentication import Authenticator
 from echain.accounts.types import (
     ChainNotAllowed,
@@ -79,6 +80,7 @@ SIGN_IN_ERRORS: Final = (
     SignatureUnverifiable,
     NonceUnknown,
     NonceForAnotherAddress,
+    UserSuspended,
 )
 
 
@@ -160,6 +162,7 @@ def endpoints(
         *_nonce_endpoints(database, party, cookie),
         *_sign_in_endpoints(database, authenticator, wallets, party, cookie),
         _refresh_endpoint(database, authenticator),
+        confirmationrest.endpoint(database, party),
         *_session_endpoints(database),
         *_ending_endpoints(database, authenticator),
     ]

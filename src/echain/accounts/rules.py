@@ -1,7 +1,9 @@
-"""When a refresh token is good, and what a device is called."""
+"""When a refresh token is good, what a device is called, what dangerous actions say."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final
@@ -16,6 +18,24 @@ SESSION_LIFE: Final = timedelta(days=90)
 """How long a session lives at most, until the wallet signs again."""
 REPEAT_GRACE: Final = timedelta(seconds=10)
 """How long the same client may show a used refresh token again: two tabs, or an answer that got lost."""
+
+CONFIRMATION_LIFE: Final = timedelta(minutes=5)
+
+ACTIONS: Final[Mapping[str, str]] = {
+    "account.erase": "Erase the account {0} and what is known of its owner.",
+    "admin.grant": "Make {0} an administrator of this platform.",
+    "admin.revoke": "Take the role of administrator from {0}.",
+    "user.reinstate": "Let the suspended user {0} in again.",
+    "user.suspend": "Suspend the user {0} and end their sessions and keys.",
+    "organization.delete": "Delete the organization {0}.",
+    "organization.hand_over": "Hand the organization {0} over to the user {1}.",
+    "organization.invite_owner": "Invite another owner to the organization {0}.",
+    "organization.make_owner": "Make the user {1} an owner of the organization {0}.",
+}
+"""What a wallet signs before such a thing is done, in the characters that EIP-4361 allows a statement; the
+braces take the parts of the target."""
+
+_TARGET: Final = re.compile(r"[A-Za-z0-9._-]{1,100}(?::[A-Za-z0-9._-]{1,100})*")
 
 _MAX_DEVICE: Final = 100
 
@@ -78,6 +98,18 @@ def refresh_verdict(state: RefreshState, *, client: bytes, now: datetime) -> Ver
         return Verdict.ROTATE if now < state.expires_at else Verdict.REFUSE
     repeated = state.client == client and now - state.used_at <= REPEAT_GRACE and not state.successor_used
     return Verdict.REPEAT if repeated else Verdict.REUSED
+
+
+def sentence(action: str, target: str) -> str | None:
+    """Return what an action on a target says; None when there is no such action, or it has no such target.
+
+    A target is one part or several with colons between, none of which can hold words.
+    """
+    template = ACTIONS.get(action)
+    parts = target.split(":")
+    if template is None or not _TARGET.fullmatch(target) or len(parts) != template.count("{"):
+        return None
+    return template.format(*parts)
 
 
 def device_name(user_agent: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
@@ -15,7 +14,7 @@ import msgspec
 from echain.accounts import rules, siwe, store
 from echain.accounts.accesstokens import AccessTokens
 from echain.accounts.authentication import Authenticator
-from echain.accounts.signature import personal_digest, require_signed_by
+from echain.accounts.signature import parse_signature, personal_digest, require_signed_by
 from echain.accounts.tokens import (
     REFRESH_PREFIX,
     SALT_BYTES,
@@ -38,7 +37,7 @@ from echain.accounts.types import (
     SignatureInvalid,
     SignatureMalformed,
 )
-from echain.chain.contractwallet import LONGEST_SIGNATURE, ContractWallets
+from echain.chain.contractwallet import ContractWallets
 from echain.edge.http import Caller
 from echain.infra import outbox
 from echain.infra.database import Connection, Database, Tx
@@ -49,7 +48,6 @@ from echain.kernel.time import Clock
 
 MAX_SESSIONS_SHOWN: Final = 100
 _DEAD_SESSIONS_KEPT: Final = timedelta(days=30)
-_SIGNATURE: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
 
 
 class Reused(msgspec.Struct, frozen=True):
@@ -105,11 +103,7 @@ async def verify(
     """
     parsed = siwe.parse(message)
     siwe.check(parsed, party, now=now)
-    if not _SIGNATURE.fullmatch(signature):
-        raise SignatureMalformed.because("a signature is 0x and pairs of hexadecimal digits")
-    signed = bytes.fromhex(signature[2:])
-    if len(signed) > LONGEST_SIGNATURE:
-        raise SignatureMalformed.because(f"a signature has at most {LONGEST_SIGNATURE} bytes")
+    signed = parse_signature(signature)
     digest = personal_digest(message)
     method: Method = "wallet"
     try:

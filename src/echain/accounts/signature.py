@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from coincurve import PublicKey
 
 from echain.accounts.types import SignatureInvalid, SignatureMalformed
+from echain.chain.contractwallet import LONGEST_SIGNATURE
 from echain.kernel.evm import Address, Hash32, keccak
 
 _ORDER: Final = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
 _WORD: Final = 32
 _COMPACT: Final = 64
 _PLAIN: Final = 65
+_SIGNATURE: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
 _PARITY: Final = {0: 0, 1: 1, 27: 0, 28: 1}
+
+
+def parse_signature(text: str) -> bytes:
+    """Return the bytes that 0x and pairs of hexadecimal digits spell, whoever's signature they are.
+
+    Raises:
+        SignatureMalformed: they are something else, or over 8,192 bytes.
+    """
+    if not _SIGNATURE.fullmatch(text):
+        raise SignatureMalformed.because("a signature is 0x and pairs of hexadecimal digits")
+    signature = bytes.fromhex(text[2:])
+    if len(signature) > LONGEST_SIGNATURE:
+        raise SignatureMalformed.because(f"a signature has at most {LONGEST_SIGNATURE} bytes")
+    return signature
 
 
 def personal_digest(text: str) -> Hash32:

@@ -155,6 +155,25 @@ def parse(text: str) -> SignInMessage:
     return message
 
 
+def worded(
+    party: RelyingParty,
+    address: str,
+    *,
+    statement: str,
+    chain_id: str,
+    nonce: str,
+    issued_at: str,
+    expiration_time: str,
+    request_id: str,
+) -> str:
+    """Return a message of ours for a wallet to sign; `parse` takes it, and a test sees to it."""
+    return (
+        f"{party.domain}{_WANTS}\n{address}\n\n{statement}\n\n"
+        f"URI: {party.origin}\nVersion: 1\nChain ID: {chain_id}\nNonce: {nonce}\n"
+        f"Issued At: {issued_at}\nExpiration Time: {expiration_time}\nRequest ID: {request_id}"
+    )
+
+
 def check(message: SignInMessage, party: RelyingParty, *, now: datetime) -> None:
     """Check that a message is meant for this party, for a configured chain and for now.
 

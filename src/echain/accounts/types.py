@@ -120,6 +120,16 @@ class IssuedKey(ApiKey, frozen=True, rename="camel", kw_only=True):
     key: str
 
 
+class Confirmation(msgspec.Struct, frozen=True, rename="camel"):
+    """What the wallet signs to confirm an action; good once, until ``expires_at``, by the same session."""
+
+    id: UUID
+    action: str
+    target: str
+    message: str
+    expires_at: datetime
+
+
 class SignInRefused(EchainError):
     """The sign-in is refused; ask for a new nonce and sign again."""
 
@@ -214,6 +224,20 @@ class WalletNeeded(EchainError):
 
     kind = Kind.FORBIDDEN
     code = "auth.wallet_needed"
+
+
+class ConfirmationNeeded(EchainError):
+    """Your wallet has to sign for this: ask for the text as the details say, and send what it signs along."""
+
+    kind = Kind.FORBIDDEN
+    code = "auth.confirmation_needed"
+
+
+class ConfirmationInvalid(EchainError):
+    """This confirmation was used, has expired, is for something else, or is not signed; ask for a new one."""
+
+    kind = Kind.FORBIDDEN
+    code = "auth.confirmation_invalid"
 
 
 class AccessTokenInvalid(EchainError):
