@@ -13,9 +13,9 @@ from typing import Final
 import structlog
 
 from echain.accounts import live as accounts_live
+from echain.accounts.admins import Administrators
 from echain.accounts.accesstokens import AccessTokens
 from echain.edge.live.access import (
-    ChannelPrivate,
     ChannelUnknown,
     Grant,
     Identity,
@@ -40,6 +40,7 @@ from echain.infra.metrics import Metrics
 from echain.kernel.errors import EchainError, Kind
 from echain.kernel.messages import TYPES
 from echain.kernel.time import utc_now
+from echain.organizations import live as organizations_live
 
 JOINS: Final[Mapping[str, Verb]] = {
     "join-event": Verb("event:", ("eventId", "event_id", "id")),
@@ -93,7 +94,7 @@ async def serve(config: Config) -> None:
         desk = Desk(
             hub,
             Past(hub, feed),
-            policy=policy_of(parts.database),
+            policy=policy_of(parts.database, Administrators(config.admins)),
             identify=sessions.identify,
             clock=utc_now,
             metrics=parts.metrics,
@@ -115,6 +116,7 @@ async def serve(config: Config) -> None:
             desk.wheel.run(),
             feeding(feed, desk),
             sessions.follow(config.database_url, connected=desk.known_sessions, ended=desk.revoke),
+            organizations_live.follow(config.database_url, desk.standing_changed),
         )
         await server.close()
 
@@ -136,9 +138,11 @@ def names_of(kind: str) -> Sequence[str]:
     return (kind,) if known is None else (kind, *known.aliases)
 
 
-def policy_of(database: Database) -> Policy:
-    """Return who may join which channel."""
+def policy_of(database: Database, administrators: Administrators | None = None) -> Policy:
+    """Return who may join which channel; without ``administrators`` only appointed ones are known."""
+    administrators = administrators or Administrators()
     events = events_live.EventChannels(database)
+    organizers = organizations_live.OrganizerChannels(database)
 
     async def policy(name: str, identity: Identity | None) -> Grant:
         kind, _, rest = name.partition(":")
@@ -147,10 +151,12 @@ def policy_of(database: Database) -> Policy:
                 return await events.grant(rest)
             case "market" if not rest:
                 return Grant("market", private=False)
-            case "user" | "organizer":
+            case "user":
                 return accounts_live.owned_channel(f"{kind}:", rest, identity)
+            case "organizer":
+                return await organizers.grant(rest, identity)
             case "platform" if not rest:
-                raise ChannelPrivate("This channel is for administrators, of whom there are none yet.")
+                return await accounts_live.platform_channel(database, administrators, identity)
             case _:
                 raise ChannelUnknown
 

@@ -48,6 +48,8 @@ class Desk:
         self.places = Places(limits)
         self.wheel = Wheel(self.monotonic, resolution=timing.resolution)
         self.sessions: set[Session] = set()
+        self.changes = 0
+        """How often somebody's standing has changed: what was granted before one may hold no more."""
         self._clock = clock
         self._known: dict[UUID, set[Session]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -128,6 +130,14 @@ class Desk:
         for session_id in ended:
             for session in list(self._known.get(session_id, ())):
                 session.lose_identity("revoked")
+
+    def standing_changed(self, user: UUID | None) -> None:
+        """Ask again whether a user may hear their private channels; None: everybody, as some were missed."""
+        self.changes += 1
+        for session in list(self.sessions):
+            known = session.identity is not None and user in (None, session.identity.user)
+            if known and session.private:
+                self.spawn(session.recheck())
 
     def start_over(self) -> None:
         """Tell everybody that messages are lost to them: the feed has begun anew."""

@@ -192,11 +192,18 @@ class Session(Follower):
         identity = self.identity
         grants: dict[str, Grant] = {}
         refusals: dict[str, EchainError] = {}
-        for name in names:
-            try:
-                grants[name] = await self.desk.policy(name[:LONGEST_NAME], identity)
-            except EchainError as error:
-                refusals[name] = error
+        asked: Sequence[str] = names
+        while asked:
+            changes = self.desk.changes
+            for name in asked:
+                try:
+                    grants[name] = await self.desk.policy(name[:LONGEST_NAME], identity)
+                except EchainError as error:
+                    grants.pop(name, None)
+                    refusals[name] = error
+            # Whose standing has changed meanwhile may have been granted what is theirs no more.
+            changed = self.desk.changes != changes
+            asked = [name for name, grant in grants.items() if changed and grant.private]
         new: set[str] = set()
         for name, grant in list(grants.items()):
             if grant.private and self.identity is not identity:
@@ -265,6 +272,26 @@ class Session(Follower):
             self.lose_identity("replaced")
         self.desk.known_as(self, identity)
         return identity
+
+    async def recheck(self) -> None:
+        """Leave the private channels that this identity may hear no more, as when a membership has ended.
+
+        Where nobody can tell now they are left too: the client joins again, and is told then.
+        """
+        identity = self.identity
+        lost: list[str] = []
+        for channel in sorted(self.private):
+            try:
+                await self.desk.policy(channel, identity)
+            except EchainError:
+                lost.append(channel)
+        if self.identity is not identity:
+            return  # and left them all
+        lost = [channel for channel in lost if channel in self.private]
+        for channel in lost:
+            self.leave(channel)
+        if lost and not self.closed:
+            self.tell("unauthorized", None, None, {"reason": "standing", "channels": lost})
 
     def lose_identity(self, reason: str) -> None:
         """Leave private channels because the token expired, was revoked, or gave way to another's."""
