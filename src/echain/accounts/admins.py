@@ -86,11 +86,11 @@ class Administrators:
         for row in await store.users_of(tx, [address]):
             if await adminstore.suspended(tx, row["user_id"]):
                 raise UserSuspended
-        await self._changed(tx, granter, address, granted=True, now=now)
+        await _changed(tx, granter, address, granted=True)
         return Administrator(checksum(address), False, checksum(granter), now)
 
-    async def revoke(self, tx: Tx, by: Address | None, address: Address, *, now: datetime) -> Sequence[UUID]:
-        """Take the role from a wallet; return its live sessions, to be forgotten once this has committed.
+    async def revoke(self, tx: Tx, by: Address | None, address: Address) -> Sequence[UUID]:
+        """Take the role from a wallet; return its user, to be forgotten once this has committed.
 
         Administrators who revoke each other at the same time take turns: one of them stays.
 
@@ -109,7 +109,7 @@ class Administrators:
         if not self.configured and granted == {address}:
             raise LastAdministrator
         await adminstore.revoke(tx, address)
-        return await self._changed(tx, revoker, address, granted=False, now=now)
+        return await _changed(tx, revoker, address, granted=False)
 
     async def suspend(self, tx: Tx, user_id: UUID, *, now: datetime) -> Sequence[UUID]:
         """End all of a user's sessions and keys and let them in no more; return what was live.
@@ -159,12 +159,11 @@ class Administrators:
             raise AdministratorsOnly
         return address
 
-    async def _changed(
-        self, tx: Tx, by: Address, address: Address, *, granted: bool, now: datetime
-    ) -> Sequence[UUID]:
-        told = {"address": checksum(address), "granted": granted, "by": checksum(by)}
-        await outbox.publish(tx, [Message((_PLATFORM,), "admin_changed", told)])
-        return await adminstore.live_sessions_of(tx, address, now=now)
+
+async def _changed(tx: Tx, by: Address, address: Address, *, granted: bool) -> Sequence[UUID]:
+    told = {"address": checksum(address), "granted": granted, "by": checksum(by)}
+    await outbox.publish(tx, [Message((_PLATFORM,), "admin_changed", told)])
+    return await adminstore.tell_role_changed(tx, address)
 
 
 async def reinstate(tx: Tx, user_id: UUID) -> None:

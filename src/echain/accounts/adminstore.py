@@ -52,20 +52,21 @@ async def revoke(tx: Tx, address: Address) -> bool:
     return row is not None
 
 
-async def live_sessions_of(tx: Tx, address: Address, *, now: datetime) -> Sequence[UUID]:
-    """Return the live sessions that a wallet signed in, and have every process ask anew for whom they stand.
+async def tell_role_changed(tx: Tx, address: Address) -> Sequence[UUID]:
+    """Have every process ask anew, once ``tx`` commits, what the user of a wallet may; return whose it is.
 
-    The notification is that of an ended session: who hears it forgets what it knew, and asks.
+    Who remembers callers hears it like the end of a session, who keeps channels open like a change of the
+    user's standing in an organization.
     """
     rows = await tx.fetch(
         """
-        SELECT id, pg_notify('session_ended', id::text) FROM sessions
-        WHERE address = $1 AND ended_at IS NULL AND expires_at > $2 ORDER BY id
+        SELECT user_id, pg_notify('session_ended', user_id::text),
+               pg_notify('standing_changed', user_id::text)
+        FROM wallets WHERE address = $1
         """,
         address,
-        now,
     )
-    return [row["id"] for row in rows]
+    return [row["user_id"] for row in rows]
 
 
 async def suspend(tx: Tx, user_id: UUID, *, now: datetime) -> bool | None:

@@ -11,6 +11,7 @@ import msgspec
 
 from echain.accounts import store
 from echain.accounts.accesstokens import AccessTokens, looks_like_token
+from echain.accounts.admins import Administrators
 from echain.accounts.authentication import Authenticator
 from echain.accounts.cookies import SessionCookies
 from echain.accounts.tokens import ACCESS_PREFIX, hashed, is_token
@@ -102,6 +103,21 @@ class LiveSessions:
     def _hear(self, session: UUID | None) -> None:
         self._heard += 1
         self._ended.put_nowait(session)
+
+
+async def platform_channel(
+    database: Database, administrators: Administrators, identity: Identity | None
+) -> Grant:
+    """Return the channel of the platform, which administrators alone may hear; asks the database each time.
+
+    Raises:
+        ChannelPrivate: nobody signed in, or somebody else.
+        DatabaseUnavailable: nobody can tell now.
+    """
+    address = None if identity is None or identity.address is None else parse_address(identity.address)
+    if not await administrators.include(database, address):
+        raise ChannelPrivate
+    return Grant("platform", private=True)
 
 
 def owned_channel(prefix: str, name: str, identity: Identity | None) -> Grant:

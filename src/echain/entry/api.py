@@ -18,12 +18,14 @@ from echain.accounts.accesstokens import AccessTokens
 from echain.edge.http.server import BoundedProtocol
 from echain.entry.addressbook import AddressBook
 from echain.entry.connections import expose, services
+from echain.entry.security import administrators
 from echain.entry.stopping import limit_stopping
 from echain.entry.warming import warm_transactions
 from echain.entry.wiring import application_of, fees_of
 from echain.infra.config import Config
 from echain.kernel.errors import EchainError, Kind
 from echain.kernel.time import utc_now
+from echain.security.refusals import Refusals
 
 _BACKLOG: Final = 2048
 _GRACE_SECONDS: Final = 5
@@ -81,13 +83,21 @@ async def _serve(config: Config, listening: socket.socket) -> None:
         reading = asyncio.create_task(book.keep_reading())
         stack.callback(reading.cancel)
         users = accounts.authenticator(
-            parts.database, utc_now, AccessTokens(config.token_keys, issuer=config.public_url)
+            parts.database,
+            utc_now,
+            AccessTokens(config.token_keys, issuer=config.public_url),
+            administrators(config),
         )
         assert config.database_url is not None, "services has checked it"
         hearing = asyncio.create_task(users.follow(config.database_url))
         stack.callback(hearing.cancel)
+        refusals = Refusals(parts.database, utc_now)
+        counting = asyncio.create_task(refusals.run())
+        stack.callback(counting.cancel)
         fees = fees_of(config, parts, stack)
-        application = application_of(config, parts, book, fees, users, warm=warming.done)
+        application = application_of(
+            config, parts, book, fees, users, warm=warming.done, on_refused=refusals.note
+        )
         server = _Server(
             uvicorn.Config(
                 application,

@@ -11,12 +11,15 @@ from echain.edge.http import StoredIdempotency
 from echain.entry.addressbook import AddressBook
 from echain.entry.connections import Services
 from echain.entry.notifications import notify_handlers
+from echain.entry.security import security_handlers
 from echain.entry.webhooks import webhook_handlers
 from echain.infra.config import Config
 from echain.infra.jobs import Handlers, JobKind, Queue, Run, Schedule, ledger
 from echain.infra.jobs.run import Handler
 from echain.kernel.time import utc_now
 from echain.notify import jobs as notify
+from echain.organizations import jobs as organizations
+from echain.security import jobs as security
 from echain.webhooks import jobs as webhooks
 
 
@@ -43,6 +46,8 @@ def handlers_of(config: Config, parts: Services, book: AddressBook, stack: Async
         SWEEP_JOBS: sweep_jobs,
         **webhook_handlers(config, parts, book, stack),
         **notify_handlers(config, parts, stack),
+        **security_handlers(config, parts, book),
+        **organizations.handlers(utc_now),
     }
     return handlers
 
@@ -54,4 +59,6 @@ def schedules() -> list[Schedule[Any]]:
         Schedule(SWEEP_JOBS, Tick(), every_seconds=3600),
         *webhooks.SCHEDULES,
         *notify.schedules(),
+        *security.schedules(),
+        *organizations.SCHEDULES,
     ]

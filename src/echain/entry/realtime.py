@@ -13,8 +13,8 @@ from typing import Final
 import structlog
 
 from echain.accounts import live as accounts_live
-from echain.accounts.admins import Administrators
 from echain.accounts.accesstokens import AccessTokens
+from echain.accounts.admins import Administrators
 from echain.edge.live.access import (
     ChannelUnknown,
     Grant,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from echain.entry import notifications
+from echain.entry import notifications, security
 from echain.entry.connections import Services
 from echain.infra.config import Config
 from echain.infra.relay import Handler, Relay
@@ -16,6 +16,7 @@ def relay_of(config: Config, parts: Services) -> Relay:
     handlers: dict[str, Handler] = {
         spread.NAME: spread.handler(utc_now, settled=False),
         notifications.NAME: listener.seen,
+        security.NAME: security.hearing(config),
     }
     settled_handlers: dict[str, Handler] = {
         spread.NAME: spread.handler(utc_now, settled=True),

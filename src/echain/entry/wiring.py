@@ -29,7 +29,11 @@ from echain.entry.connections import Services
 from echain.entry.deployment import platform_key
 from echain.entry.hints import bringing
 from echain.entry.notifications import notify_endpoints
+from echain.entry.organizations import organization_endpoints
+from echain.entry.pages import page_endpoints
 from echain.entry.relays import relays
+from echain.entry.security import security_endpoints
+from echain.entry.signin import oidc_endpoints
 from echain.entry.webhooks import webhook_endpoints
 from echain.events import rest as events_rest
 from echain.events.intents import ChainAccess, Intents
@@ -40,6 +44,8 @@ from echain.infra.quota import Quotas
 from echain.insights import rest as insights_rest
 from echain.kernel.evm import Address
 from echain.kernel.time import utc_now
+from echain.media import rest as media_rest
+from echain.media.pressing import Presses
 from echain.tickets import rest as tickets_rest
 
 Authenticate = Callable[[Mapping[str, str], Mapping[str, str]], Awaitable[Caller | None]]
@@ -57,8 +63,12 @@ def application_of(
     users: accounts.Authenticator,
     *,
     warm: Callable[[], bool],
+    on_refused: Callable[[str], None] = lambda _: None,
 ) -> Application:
-    """Return the ASGI application of the `api` role, which is ready once ``warm`` says so."""
+    """Return the ASGI application of the `api` role, which is ready once ``warm`` says so.
+
+    ``on_refused`` is told from where credentials come that do not hold.
+    """
     gates = admission.gate_authenticator(parts.database, utc_now)
     return application(
         endpoints_of(config, parts, book, fees, users, warm=warm),
@@ -75,6 +85,7 @@ def application_of(
         access_log=config.access_log,
         csrf=users.tokens.csrf.holds,
         seals=ClientSeals(DataKeys(config.data_keys)),
+        on_refused=on_refused,
     )
 
 
@@ -98,8 +109,13 @@ def endpoints_of(
             public_url=config.public_url,
             chain_ids=chain_ids,
             wallets=ContractWallets(parts.rpcs),
+            origins=config.origins,
         ),
+        *oidc_endpoints(config, parts.database, users),
+        *organization_endpoints(config, parts),
         *events_rest.endpoints(parts.database, parts.cache, intents, public_url=config.public_url),
+        *media_rest.endpoints(parts.database, Presses()),
+        *page_endpoints(config, parts, known),
         *tickets_rest.endpoints(parts.database, intents),
         *admission_rest.endpoints(
             parts.database, intents, code_key=_code_key(config), relays=_relays(config)
@@ -108,6 +124,7 @@ def endpoints_of(
         *webhook_endpoints(config, parts),
         *notify_endpoints(config, parts),
         *chain_rest.endpoints(parts.database, parts.rpcs, fees, bringing(config, parts, book)),
+        *security_endpoints(config, parts, book, users),
         *health.endpoints(
             parts.database, parts.redis, parts.rpcs, realtime_url=config.realtime_url, warm=warm
         ),

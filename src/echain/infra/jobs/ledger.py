@@ -231,11 +231,20 @@ async def revive(database: Database, job_id: int | None = None, *, queue: str | 
         NotDead: it waits or runs.
     """
     async with database.transaction() as tx:
-        rows = await tx.fetch(_REVIVE, job_id, queue)
-        if job_id is not None and not rows:
-            raise await _why_not(tx, job_id)
-        for one in sorted({row["entrypoint"] for row in rows}):
-            await tx.execute(NOTIFY, one)
+        return await revive_in(tx, job_id, queue=queue)
+
+
+async def revive_in(tx: Tx, job_id: int | None = None, *, queue: str | None = None) -> int:
+    """Do in a transaction what `revive` does in one of its own.
+
+    Raises:
+        NoSuchJob, NotDead: as `revive` says.
+    """
+    rows = await tx.fetch(_REVIVE, job_id, queue)
+    if job_id is not None and not rows:
+        raise await _why_not(tx, job_id)
+    for one in sorted({row["entrypoint"] for row in rows}):
+        await tx.execute(NOTIFY, one)
     return len(rows)
 
 

@@ -1,0 +1,1 @@
+"""Watches over the platform: what should not happen becomes an alarm that administrators are told of."""
