@@ -6,7 +6,11 @@ import asyncio
 import urllib.error
 import urllib.request
 
+import prometheus_client
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
 
 from echain.infra.database import DatabaseUnavailable
 from echain.infra.metrics import Metrics, MetricsTaken, serve_metrics
@@ -85,3 +89,44 @@ def test_a_counters_name_says_whose_it_is_and_that_it_counts(name: str) -> None:
 def test_a_histograms_name_ends_in_its_unit() -> None:
     with pytest.raises(ValueError, match="unit"):
         Metrics().histogram("echain_tests_time", "Tests.")
+
+
+# --- distributions ---
+
+
+@given(
+    st.lists(st.one_of(st.floats(0, 20), st.sampled_from([0.001, 0.5, 1.0, 10.0])), max_size=60),
+    st.sampled_from([(0.001, 0.5, 1, 10), (1,), (0.0025, 30)]),
+)
+def test_a_histogram_tells_the_same_as_the_librarys_own(
+    amounts: list[float], bounds: tuple[float, ...]
+) -> None:
+    ours, registry = Metrics(), CollectorRegistry()
+    labelled = ours.histogram("echain_tests_seconds", "Tests.", ["kind", "place"], bounds)
+    plain = ours.histogram("echain_plain_seconds", "Plain.", buckets=bounds)
+    theirs = prometheus_client.Histogram(
+        "echain_tests_seconds", "Tests.", ["kind", "place"], buckets=bounds, registry=registry
+    )
+    their_plain = prometheus_client.Histogram(
+        "echain_plain_seconds", "Plain.", buckets=bounds, registry=registry
+    )
+    for number, amount in enumerate(amounts):
+        for histogram in (labelled, theirs):
+            histogram.labels(f'"{number % 3}\n', "x").observe(amount)
+        for histogram in (plain, their_plain):
+            histogram.observe(amount)
+    page = ours.render().decode()
+    assert generate_latest(registry).decode() == page[page.index("# HELP echain_tests_seconds") :]
+
+
+def test_a_histogram_refuses_other_labels_and_bounds_that_do_not_grow() -> None:
+    metrics = Metrics()
+    histogram = metrics.histogram("echain_tests_seconds", "Tests.", ["kind"])
+    assert histogram.labels("a") is histogram.labels("a")
+    with pytest.raises(ValueError, match="labels kind"):
+        histogram.labels("a", "b")
+    with pytest.raises(ValueError, match="counts by kind"):
+        histogram.observe(1)
+    for bounds in ((), (1, 1), (2, 1)):
+        with pytest.raises(ValueError, match="grow"):
+            metrics.histogram("echain_others_seconds", "Tests.", buckets=bounds)

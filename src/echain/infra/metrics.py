@@ -14,8 +14,9 @@ from typing import Final, TypeVar
 import prometheus_client
 import structlog
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
+from echain.infra.histogram import Histogram
 from echain.kernel.errors import EchainError, Kind
 
 __all__ = ["Counter", "Gauge", "Histogram", "Metrics", "MetricsTaken", "serve_metrics"]
@@ -90,8 +91,12 @@ class Metrics:
             Histogram,
             name,
             labels,
-            lambda: Histogram(name, meaning, labels, registry=self._registry, buckets=buckets),
+            lambda: self._registered(Histogram(name, meaning, labels, buckets)),
         )
+
+    def _registered(self, histogram: Histogram) -> Histogram:
+        self._registry.register(histogram)
+        return histogram
 
     def _metric(self, kind: type[M], name: str, labels: Sequence[str], make: Callable[[], M]) -> M:
         if not _NAME.fullmatch(name):

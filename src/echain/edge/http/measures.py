@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from echain.infra.histogram import Distribution
 from echain.infra.metrics import Histogram, Metrics
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
@@ -24,7 +25,7 @@ class RouteMeasure:
         self.method = method
         self.route = route
         self.route_json = msgspec.json.encode(route)
-        self._of_class: list[Histogram | None] = [None] * 10
+        self._of_class: list[Distribution | None] = [None] * 10
 
     def answered(self, status: int, seconds: float) -> None:
         """Count an answer; the label is looked up at the first of its class only."""
