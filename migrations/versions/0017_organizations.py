@@ -59,8 +59,8 @@ STATEMENTS: tuple[str, ...] = (
     """
     CREATE INDEX organization_wallets_organization ON organization_wallets (organization_id, added_at)
     """,
-    # ``sealed`` is the address that is invited by mail, ``email_index`` finds equal ones; both go with the
-    # invitation's end.
+    # ``sealed`` is the address that is invited by mail; it goes with the invitation's end. ``email_index``
+    # finds equal ones, and stays for a day more: nobody is mailed again and again by invitations that end.
     """
     CREATE TABLE invitations (
         id              UUID PRIMARY KEY,
@@ -76,7 +76,7 @@ STATEMENTS: tuple[str, ...] = (
         ended_how       TEXT CHECK (ended_how IN ('accepted', 'declined', 'revoked')),
         ended_by        UUID REFERENCES users,
         CHECK ((ended_at IS NULL) = (ended_how IS NULL)),
-        CHECK ((sealed IS NULL) = (email_index IS NULL)),
+        CHECK (sealed IS NULL OR email_index IS NOT NULL),
         CHECK (ended_at IS NULL OR sealed IS NULL)
     )
     """,
