@@ -16,20 +16,28 @@ from echain.accounts import service as accounts
 from echain.chain.chains import chain
 from echain.chain.fees import Fees
 from echain.chain.rpc import Rpc
-from echain.edge.http import Application, StoredIdempotency, application
+from echain.edge.http import Application, Endpoint, StoredIdempotency, application
+from echain.edge.http.limits import Limits
+from echain.events import holdings
 from echain.events import rest as events_rest
 from echain.events.intents import ChainAccess, Intents
 from echain.infra import cache as cache_notes
 from echain.infra.cache import Cache
+from echain.infra.crypto import DataKeys
 from echain.infra.database import Database
+from echain.infra.secret import Secret
 from echain.kernel.evm import Address, checksum, keccak
 from echain.kernel.ids import derived_id
 from echain.kernel.time import rfc3339
+from echain.organizations import invitationrest, ownerrest
+from echain.organizations import rest as organizations_rest
 from echain.tickets import rest as tickets_rest
 
 CHAIN_ID = 84532
 PUBLIC_URL = "https://tickets.example"
 NOBODY = bytes(20)
+KEYS = DataKeys([Secret("11" * 32)])
+"""What seals personal data here."""
 DEVNET = chain(CHAIN_ID, devnet=True)
 
 _numbers = itertools.count(1)
@@ -67,6 +75,17 @@ class OnChain:
         return f"{self.chain_id}-0x{self.contract.hex()}-{token_id}"
 
 
+def organization_endpoints(database: Database) -> list[Endpoint]:
+    """Return the routes of organizations as the platform has them; only keys sign confirmations here."""
+    signatures = ownerrest.Signatures(database, None)
+    surface = invitationrest.Surface(database, KEYS, signatures, PUBLIC_URL, email=True)
+    return [
+        *organizations_rest.endpoints(database, holdings),
+        *ownerrest.endpoints(database, holdings, signatures),
+        *invitationrest.endpoints(surface),
+    ]
+
+
 class Shop:
     """The application on a database, with people and events."""
 
@@ -83,7 +102,7 @@ class Shop:
         self.app = self.application()
         self.anyone = Client(self.app)
 
-    def application(self) -> Application:
+    def application(self, limits: Limits | None = None) -> Application:
         async def factory(_chain_id: int) -> Address | None:
             return self.factory
 
@@ -93,6 +112,7 @@ class Shop:
                 *accounts_rest.endpoints(
                     self.database, self.authenticator, public_url=PUBLIC_URL, chain_ids=[CHAIN_ID]
                 ),
+                *organization_endpoints(self.database),
                 *events_rest.endpoints(self.database, self.cache, intents, public_url=PUBLIC_URL),
                 *tickets_rest.endpoints(self.database, intents),
             ],
@@ -101,6 +121,7 @@ class Shop:
             idempotency=StoredIdempotency(self.database),
             title="echain",
             version="1",
+            limits=limits,
         )
 
     async def person(self, wallet: Wallet | None = None) -> Person:

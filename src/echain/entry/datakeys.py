@@ -12,10 +12,12 @@ from echain.infra.config import Config
 from echain.infra.crypto import DataKeys, SealedColumn
 from echain.infra.reseal import reseal, sealed_by
 from echain.notify.service import SEALED as NOTIFY_SEALED
+from echain.organizations.inviting import SEALED as INVITATIONS_SEALED
 from echain.webhooks.store import SEALED as WEBHOOKS_SEALED
 
 COLUMNS: Final[tuple[SealedColumn, ...]] = (
     *NOTIFY_SEALED,
+    INVITATIONS_SEALED,
     WEBHOOKS_SEALED,
     AUDIT_SEALED,
     STARTS,

@@ -31,7 +31,11 @@ from echain.notify.kinds import (
 )
 from echain.notify.outgoing import Outgoing
 from echain.notify.pushing import Pusher
+from echain.notify.rendering import words
 from echain.notify.service import Reach
+from echain.notify.wording import clean
+from echain.organizations import inviting
+from echain.organizations.kinds import INVITE, InvitationMail
 
 REMIND_SECONDS: Final = 60.0
 DIGEST_SECONDS: Final = 300.0
@@ -65,6 +69,7 @@ def handlers(tools: Tools) -> dict[JobKind[Any], Handler[Any]]:
         ANNOUNCE: announcer.announce,
         VERIFY: asking.verify,
         FAREWELL: asking.farewell,
+        INVITE: asking.invite,
         REMIND: announcer.remind,
         DIGESTS: announcer.digests,
         SWEEP: announcer.sweep,
@@ -127,6 +132,29 @@ class _Asking:
             wallet=said.wallet,
         )
         await self._send(letter, "farewell")
+
+    async def invite(self, run: Run[InvitationMail]) -> None:
+        """Tell an address of an invitation, unless that has ended meanwhile."""
+        now, language = self._clock(), run.payload.language
+        brand = self._composer.brand
+        async with run.database.connection() as connection:
+            mail = await inviting.mail_of(
+                connection, run.payload, self._composer.keys, public_url=brand.public_url, now=now
+            )
+        if mail is None:
+            return
+        letter = self._composer.plain(
+            "invitation",
+            language,
+            mail.email,
+            message_id=mail.id,
+            now=now,
+            footer="footer_invitation",
+            action=("look_at_invitation", mail.link),
+            organization=clean(mail.organization),
+            role=words(language)[f"role_{mail.role}"],
+        )
+        await self._send(letter, "invitation")
 
     async def _send(self, letter: Letter, kind: str) -> None:
         if self._mailer is None:

@@ -1,4 +1,4 @@
-"""The two pages behind links in mails: one confirms an address, one ends mail of a kind.
+"""The pages behind links in mails: one confirms an address, one ends mail of a kind, one shows an invitation.
 
 Opening either changes nothing, because mail scanners and previews open links; its button does.
 """
@@ -6,6 +6,7 @@ Opening either changes nothing, because mail scanners and previews open links; i
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +18,9 @@ from echain.notify import addresses, service, store
 from echain.notify.rendering import words
 from echain.notify.rest import TAG, Surface
 from echain.notify.types import TokenQuery, UnsubscribeUnknown, VerificationUnknown
-from echain.notify.wording import language_of, preferred_language
+from echain.notify.wording import clean, language_of, preferred_language
+from echain.organizations import inviting
+from echain.organizations.types import InvitationOver, InvitationUnknown
 
 _FOLDER: Final = Path(__file__).parent / "templates"
 _HTML: Final = "text/html; charset=utf-8"
@@ -50,25 +53,36 @@ class Pages:
         )
 
     def page(
-        self, language: str, title: str, text: str, *, button: str | None = None, status: int = 200
+        self,
+        language: str,
+        title: str,
+        text: str,
+        *,
+        button: str | None = None,
+        status: int = 200,
+        given: Mapping[str, str] | None = None,
     ) -> Raw:
-        """Return a page that says one thing, and may ask for one."""
+        """Return a page that says one thing, of ``given`` words too, and may ask for one."""
         word = words(language)
         body = self._template.render(
             language=language_of(language),
             brand=self._brand,
             style=self._style,
             title=word[title],
-            text=word[text],
+            text=word[text].format(**given or {}),
             button=None if button is None else word[button],
         )
         return Raw(body.encode(), content_type=_HTML, status=status, headers=self._headers)
 
 
 def endpoints(surface: Surface) -> list[Endpoint]:
-    """Return ``/email/verify`` and ``/unsubscribe``."""
+    """Return ``/email/verify``, ``/unsubscribe`` and ``/invitation``."""
     pages = Pages(surface.composer.brand.name)
-    return [*_verify_endpoints(surface, pages), *_unsubscribe_endpoints(surface, pages)]
+    return [
+        *_verify_endpoints(surface, pages),
+        *_unsubscribe_endpoints(surface, pages),
+        *_invitation_endpoints(surface, pages),
+    ]
 
 
 def _verify_endpoints(surface: Surface, pages: Pages) -> list[Endpoint]:
@@ -101,7 +115,9 @@ def _verify_endpoints(surface: Surface, pages: Pages) -> list[Endpoint]:
     async def press(call: Call[Nothing, TokenQuery, RawBody]) -> Raw:
         try:
             async with surface.database.transaction() as tx:
-                await addresses.verify(tx, call.query.token, composer.keys, composer.templates, now=call.now)
+                token = call.query.token
+                user_id = await addresses.verify(tx, token, composer.keys, composer.templates, now=call.now)
+                await call.audit(tx, "email.verified", resource=f"user:{user_id}")
         except VerificationUnknown:
             return _unknown(pages, call)
         return pages.page(_language(call), "page_verify_title", "page_verified")
@@ -153,8 +169,63 @@ def _unsubscribe_endpoints(surface: Surface, pages: Pages) -> list[Endpoint]:
             return _unknown(pages, call)
         async with surface.database.transaction() as tx:
             await service.mute(tx, user_id, kind, now=call.now)
+            await call.audit(
+                tx, "notifications.muted", resource=f"user:{user_id}", diff={"kind": [None, kind]}
+            )
             language = (await store.settings_of(tx, [user_id]))[user_id].language
         return pages.page(language, "page_unsubscribe_title", "page_unsubscribed")
+
+    return [show, press]
+
+
+def _invitation_endpoints(surface: Surface, pages: Pages) -> list[Endpoint]:
+    path, title = "/invitation", "page_invitation_title"
+
+    @get(
+        path,
+        summary="The page of an invitation's link",
+        tag=TAG,
+        answer=Raw,
+        query=TokenQuery,
+        media_type=_HTML,
+        errors=(InvitationUnknown,),
+        other_statuses=(410,),
+    )
+    async def show(call: Call[Nothing, TokenQuery, Nothing]) -> Raw:
+        language, token = _language(call), call.query.token
+        try:
+            offer = await inviting.offer(surface.database, token, now=call.now)
+        except InvitationOver:
+            return pages.page(language, title, "page_invitation_over", status=410)
+        role = words(language)[f"role_{offer.role}"]
+        given = {"organization": clean(offer.organization_name), "role": role, "code": token}
+        return pages.page(
+            language, title, "page_invitation_text", button="page_invitation_button", given=given
+        )
+
+    @post(
+        path,
+        summary="Decline an invitation by the button of that page",
+        tag=TAG,
+        answer=Raw,
+        query=TokenQuery,
+        body=RawBody,
+        max_body_bytes=_FORM_BYTES,
+        media_type=_HTML,
+        errors=(InvitationUnknown,),
+        other_statuses=(410,),
+    )
+    async def press(call: Call[Nothing, TokenQuery, RawBody]) -> Raw:
+        language = _language(call)
+        try:
+            async with surface.database.transaction() as tx:
+                invitation, organization = await inviting.decline(tx, call.query.token, now=call.now)
+                await call.audit(
+                    tx, "invitation.declined", resource=f"invitation:{invitation}", organization=organization
+                )
+        except InvitationOver:
+            return pages.page(language, title, "page_invitation_over", status=410)
+        return pages.page(language, title, "page_invitation_declined")
 
     return [show, press]
 

@@ -120,3 +120,141 @@ async def tell_standing(tx: Tx, user_ids: Sequence[UUID]) -> None:
     await tx.execute(
         "SELECT pg_notify($1, user_id::text) FROM unnest($2::uuid[]) AS user_id", STANDING_CHANNEL, user_ids
     )
+
+
+async def lock_user(tx: Tx, user_id: UUID) -> None:
+    """Let what one user begins or joins take turns until the transaction ends."""
+    await tx.execute("SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", user_id)
+
+
+async def lock_for(tx: Tx, organization_id: UUID, user_id: UUID) -> bool:
+    """Keep an organization as it is until the transaction ends, if the user is a member; return whether."""
+    row = await tx.fetchrow(
+        """
+        SELECT FROM organizations
+         WHERE id = $1 AND deleted_at IS NULL
+           AND EXISTS (SELECT FROM members WHERE organization_id = $1 AND user_id = $2)
+           FOR NO KEY UPDATE
+        """,
+        organization_id,
+        user_id,
+    )
+    return row is not None
+
+
+async def lock(tx: Tx, organization_id: UUID) -> str | None:
+    """Keep an organization as it is until the transaction ends; return its name, None when it is deleted."""
+    name: str | None = await tx.fetchval(
+        "SELECT name FROM organizations WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE",
+        organization_id,
+    )
+    return name
+
+
+_SHOWN: Final = """
+    SELECT organization.id, organization.name, organization.created_at, member.role,
+           array(SELECT address FROM organization_wallets AS owned
+                  WHERE owned.organization_id = organization.id ORDER BY added_at, address) AS wallets
+      FROM members AS member JOIN organizations AS organization ON organization.id = organization_id
+     WHERE member.user_id = $1
+"""
+
+
+async def shown(connection: Connection | Database, user_id: UUID, organization_id: UUID) -> Row | None:
+    """Return an organization as one of its members sees it."""
+    return await connection.fetchrow(f"{_SHOWN} AND organization.id = $2", user_id, organization_id)
+
+
+async def all_shown(connection: Connection | Database, user_id: UUID) -> Sequence[Row]:
+    """Return a user's organizations, the first joined first."""
+    return await connection.fetch(f"{_SHOWN} ORDER BY member.joined_at, organization.id", user_id)
+
+
+async def rename(tx: Tx, organization_id: UUID, name: str) -> None:
+    """Give a locked organization another name."""
+    await tx.execute("UPDATE organizations SET name = $2 WHERE id = $1", organization_id, name)
+
+
+async def delete_organization(tx: Tx, organization_id: UUID, *, now: datetime) -> None:
+    """End a locked organization: nobody is in it, nothing belongs to it, nobody is invited to it."""
+    await tx.execute("UPDATE organizations SET deleted_at = $2 WHERE id = $1", organization_id, now)
+    await tx.execute("DELETE FROM organization_wallets WHERE organization_id = $1", organization_id)
+    await tx.execute("DELETE FROM members WHERE organization_id = $1", organization_id)
+    await tx.execute("DELETE FROM invitations WHERE organization_id = $1", organization_id)
+
+
+async def delete_wallet(tx: Tx, organization_id: UUID, address: Address) -> bool:
+    """Take a wallet out of a locked organization; False when it has no such wallet."""
+    row = await tx.fetchrow(
+        "DELETE FROM organization_wallets WHERE organization_id = $1 AND address = $2 RETURNING address",
+        organization_id,
+        address,
+    )
+    return row is not None
+
+
+async def holds_wallet(tx: Tx, user_id: UUID, organization_id: UUID, address: Address) -> bool:
+    """Return whether a wallet of the organization is one that the user signed in with."""
+    row = await tx.fetchrow(
+        """
+        SELECT FROM organization_wallets JOIN wallets USING (address)
+         WHERE organization_id = $1 AND address = $2 AND user_id = $3
+        """,
+        organization_id,
+        address,
+        user_id,
+    )
+    return row is not None
+
+
+async def members_of(connection: Connection | Database, organization_id: UUID) -> Sequence[Row]:
+    """Return an organization's members, the first joined first, with their wallets."""
+    return await connection.fetch(
+        """
+        SELECT user_id, role, joined_at,
+               array(SELECT address FROM wallets AS own WHERE own.user_id = member.user_id
+                      ORDER BY created_at, address) AS wallets
+          FROM members AS member WHERE organization_id = $1 ORDER BY joined_at, user_id
+        """,
+        organization_id,
+    )
+
+
+async def roles_of(tx: Tx, organization_id: UUID) -> dict[UUID, str]:
+    """Return who is what in a locked organization."""
+    rows = await tx.fetch("SELECT user_id, role FROM members WHERE organization_id = $1", organization_id)
+    return {row["user_id"]: row["role"] for row in rows}
+
+
+async def memberships(connection: Connection, user_id: UUID) -> int:
+    """Return in how many organizations a user is a member."""
+    count: int | None = await connection.fetchval("SELECT count(*) FROM members WHERE user_id = $1", user_id)
+    return count or 0
+
+
+async def insert_member(tx: Tx, organization_id: UUID, user_id: UUID, role: str, *, now: datetime) -> None:
+    """Add a member to a locked organization."""
+    await tx.execute(
+        "INSERT INTO members (organization_id, user_id, role, joined_at) VALUES ($1, $2, $3, $4)",
+        organization_id,
+        user_id,
+        role,
+        now,
+    )
+
+
+async def change_role(tx: Tx, organization_id: UUID, user_id: UUID, role: str) -> None:
+    """Give a member of a locked organization another role."""
+    await tx.execute(
+        "UPDATE members SET role = $3 WHERE organization_id = $1 AND user_id = $2",
+        organization_id,
+        user_id,
+        role,
+    )
+
+
+async def delete_member(tx: Tx, organization_id: UUID, user_id: UUID) -> None:
+    """Remove a member of a locked organization."""
+    await tx.execute(
+        "DELETE FROM members WHERE organization_id = $1 AND user_id = $2", organization_id, user_id
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -79,14 +78,48 @@ class Member(msgspec.Struct, frozen=True, rename="camel"):
     joined_at: datetime
 
 
-class Wallet(msgspec.Struct, frozen=True, rename="camel"):
-    """A wallet whose events belong to an organization."""
+class Invitation(msgspec.Struct, frozen=True, rename="camel"):
+    """An open invitation as those see it who may invite; where it was mailed is only hinted at."""
+
+    id: UUID
+    role: Role
+    email_hint: str | None
+    created_at: datetime
+    expires_at: datetime
+
+
+class IssuedInvitation(Invitation, frozen=True, rename="camel"):
+    """An invitation that was just made; ``token``, which ``link`` holds too, is shown here once."""
+
+    token: str
+    link: str
+
+
+class Offer(msgspec.Struct, frozen=True, rename="camel"):
+    """What an invitation offers to whoever holds its token."""
+
+    organization_id: UUID
+    organization_name: str
+    role: Role
+    expires_at: datetime
+
+
+class Left(msgspec.Struct, frozen=True):
+    """Who is no member any more."""
+
+    id: UUID
+
+
+class TakenOut(msgspec.Struct, frozen=True):
+    """A wallet that belongs to the organization no more."""
 
     address: AddressText
-    added_at: datetime
 
 
-MAX_NAME: Final = 80
+class Gone(msgspec.Struct, frozen=True):
+    """What is no more."""
+
+    id: UUID
 
 
 class OrganizationNotFound(EchainError):
@@ -115,3 +148,95 @@ class NoWallet(EchainError):
 
     kind = Kind.CONFLICT
     code = "organizations.no_wallet"
+
+
+class WalletNotFound(EchainError):
+    """The organization has no such wallet."""
+
+    kind = Kind.NOT_FOUND
+    code = "organizations.wallet_not_found"
+
+
+class TooManyWallets(EchainError):
+    """An organization has 20 wallets at most; remove one first."""
+
+    kind = Kind.CONFLICT
+    code = "organizations.too_many_wallets"
+
+
+class TooManyOrganizations(EchainError):
+    """You are a member of 50 organizations; leave one, or delete one, first."""
+
+    kind = Kind.CONFLICT
+    code = "organizations.too_many"
+
+
+class MemberNotFound(EchainError):
+    """Nobody with this id is a member of the organization."""
+
+    kind = Kind.NOT_FOUND
+    code = "organizations.member_not_found"
+
+
+class AlreadyMember(EchainError):
+    """You are a member of this organization already; an owner can change your role."""
+
+    kind = Kind.CONFLICT
+    code = "organizations.already_member"
+
+
+class TooManyMembers(EchainError):
+    """An organization has 200 members at most; remove somebody first."""
+
+    kind = Kind.CONFLICT
+    code = "organizations.too_many_members"
+
+
+class LastOwner(EchainError):
+    """An organization keeps an owner: make somebody else one first, or hand it over, or delete it."""
+
+    kind = Kind.CONFLICT
+    code = "organizations.last_owner"
+
+
+class EventsRunning(EchainError):
+    """It has events that are not over: wait for their end, cancel them, or remove their wallets from it."""
+
+    kind = Kind.CONFLICT
+    code = "organizations.events_running"
+
+
+class InvitationUnknown(EchainError):
+    """There is no such invitation; ask for a new one."""
+
+    kind = Kind.NOT_FOUND
+    code = "organizations.invitation_unknown"
+    guess = True
+
+
+class InvitationOver(EchainError):
+    """The invitation was used, declined or revoked, or is over seven days old; ask for a new one."""
+
+    kind = Kind.CONFLICT
+    code = "organizations.invitation_over"
+
+
+class InvitationNotFound(EchainError):
+    """The organization has no such open invitation."""
+
+    kind = Kind.NOT_FOUND
+    code = "organizations.invitation_not_found"
+
+
+class TooManyInvitations(EchainError):
+    """Enough were invited for now; wait until the time in the details, or revoke open invitations."""
+
+    kind = Kind.LIMITED
+    code = "organizations.too_many_invitations"
+
+
+class MailUnavailable(EchainError):
+    """This platform sends no e-mail; invite without an address and pass the link on yourself."""
+
+    kind = Kind.CONFLICT
+    code = "organizations.mail_unavailable"
