@@ -19,7 +19,6 @@ from echain.infra.jobs.run import Handler
 from echain.kernel.time import utc_now
 from echain.notify import jobs as notify
 from echain.organizations import jobs as organizations
-from echain.organizations import jobs as organizations
 from echain.security import jobs as security
 from echain.webhooks import jobs as webhooks
 
@@ -47,7 +46,6 @@ def handlers_of(config: Config, parts: Services, book: AddressBook, stack: Async
         SWEEP_JOBS: sweep_jobs,
         **webhook_handlers(config, parts, book, stack),
         **notify_handlers(config, parts, stack),
-        **organizations.handlers(utc_now),
         **security_handlers(config, parts, book),
         **organizations.handlers(utc_now),
     }
@@ -61,7 +59,6 @@ def schedules() -> list[Schedule[Any]]:
         Schedule(SWEEP_JOBS, Tick(), every_seconds=3600),
         *webhooks.SCHEDULES,
         *notify.schedules(),
-        *organizations.SCHEDULES,
         *security.schedules(),
         *organizations.SCHEDULES,
     ]
