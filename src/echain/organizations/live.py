@@ -77,6 +77,7 @@ async def _listen(database_url: str, changed: Callable[[UUID | None], None]) -> 
     try:
         connection.add_termination_listener(ended)
         await connection.add_listener(service.STANDING_CHANNEL, heard)
+        changed(None)
         await lost.wait()
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise DatabaseUnavailable from error
