@@ -100,8 +100,8 @@ async def ask_again(tx: Tx, user_id: UUID, wallet: Address, keys: DataKeys, *, n
     return await ask(tx, user_id, wallet, address, keys, language="en", now=now)
 
 
-async def verify(tx: Tx, token: str, keys: DataKeys, templates: Templates, *, now: datetime) -> None:
-    """Make the address of a link the user's own; the one before, if any, is told.
+async def verify(tx: Tx, token: str, keys: DataKeys, templates: Templates, *, now: datetime) -> UUID:
+    """Make the address of a link the user's own, and return whose; the one before, if any, is told.
 
     Raises:
         VerificationUnknown: no such link, used, replaced by a later one, or over a day old.
@@ -121,6 +121,7 @@ async def verify(tx: Tx, token: str, keys: DataKeys, templates: Templates, *, no
         tx, user_id, ADDRESS.seal(keys, user_id, plain), ADDRESS.indexes(keys, plain)[0], now=now
     )
     await _tell(tx, user_id, "email_set", templates, now=now)
+    return user_id
 
 
 async def remove(tx: Tx, user_id: UUID, keys: DataKeys, templates: Templates, *, now: datetime) -> None:

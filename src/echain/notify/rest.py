@@ -10,6 +10,7 @@ import msgspec
 
 from echain.accounts.types import address_of
 from echain.edge.http import Auth, Call, Endpoint, Nothing, delete, get, post, put
+from echain.infra import audit
 from echain.infra.database import Database
 from echain.infra.outbound import Rules, TargetRefused
 from echain.kernel.paging import Page
@@ -153,9 +154,23 @@ def _preference_endpoints(surface: Surface) -> list[Endpoint]:
     async def choose(call: Call[Nothing, Nothing, PreferencesContent]) -> Preferences:
         ways = await _ways(surface, call.user.id, call.now)
         async with database.transaction() as tx:
-            return await service.keep_preferences(tx, call.user.id, call.body, ways, now=call.now)
+            await store.lock_settings(tx, call.user.id)
+            before = await service.preferences(tx, call.user.id, ways)
+            after = await service.keep_preferences(tx, call.user.id, call.body, ways, now=call.now)
+            diff = audit.changed(_chosen(before), _chosen(after))
+            await call.audit(tx, "notifications.chosen", resource=f"user:{call.user.id}", diff=diff)
+            return after
 
     return [preferences, choose]
+
+
+def _chosen(preferences: Preferences) -> dict[str, object]:
+    return {
+        "language": preferences.language,
+        "timeZone": preferences.time_zone,
+        "digest": preferences.digest,
+        "kinds": preferences.kinds,
+    }
 
 
 async def _ways(surface: Surface, user_id: UUID, now: datetime) -> Ways:
@@ -201,7 +216,7 @@ def _email_endpoints(surface: Surface) -> list[Endpoint]:
         if not surface.email:
             raise EmailUnavailable
         async with database.transaction() as tx:
-            return await addresses.ask(
+            shown = await addresses.ask(
                 tx,
                 call.user.id,
                 address_of(call.user),
@@ -210,6 +225,8 @@ def _email_endpoints(surface: Surface) -> list[Endpoint]:
                 language=preferred_language(call.headers.get("accept-language", "")),
                 now=call.now,
             )
+            await call.audit(tx, "email.asked", resource=f"user:{call.user.id}")
+            return shown
 
     @post(
         "/api/v1/me/email/resend",
@@ -223,7 +240,9 @@ def _email_endpoints(surface: Surface) -> list[Endpoint]:
         if not surface.email:
             raise EmailUnavailable
         async with database.transaction() as tx:
-            return await addresses.ask_again(tx, call.user.id, address_of(call.user), keys, now=call.now)
+            shown = await addresses.ask_again(tx, call.user.id, address_of(call.user), keys, now=call.now)
+            await call.audit(tx, "email.asked_again", resource=f"user:{call.user.id}")
+            return shown
 
     @delete(
         "/api/v1/me/email",
@@ -236,6 +255,7 @@ def _email_endpoints(surface: Surface) -> list[Endpoint]:
     async def remove(call: Call[Nothing, Nothing, Nothing]) -> Gone:
         async with database.transaction() as tx:
             await addresses.remove(tx, call.user.id, keys, templates, now=call.now)
+            await call.audit(tx, "email.removed", resource=f"user:{call.user.id}")
         return Gone(deleted=True)
 
     return [shown, ask, again, remove]
@@ -254,7 +274,9 @@ def _verify_endpoint(surface: Surface) -> Endpoint:
     async def verify(call: Call[Nothing, Nothing, VerifyContent]) -> Verified:
         composer = surface.composer
         async with surface.database.transaction() as tx:
-            await addresses.verify(tx, call.body.token, composer.keys, composer.templates, now=call.now)
+            token = call.body.token
+            user_id = await addresses.verify(tx, token, composer.keys, composer.templates, now=call.now)
+            await call.audit(tx, "email.verified", resource=f"user:{user_id}")
         return Verified(verified=True)
 
     return verify
@@ -296,7 +318,7 @@ def _push_endpoints(surface: Surface) -> list[Endpoint]:
     )
     async def subscribe(call: Call[Nothing, Nothing, PushContent]) -> PushSubscription:
         async with database.transaction() as tx:
-            return await pushes.subscribe(
+            made = await pushes.subscribe(
                 tx,
                 call.user.id,
                 call.body,
@@ -305,6 +327,8 @@ def _push_endpoints(surface: Surface) -> list[Endpoint]:
                 user_agent=call.headers.get("user-agent", ""),
                 now=call.now,
             )
+            await call.audit(tx, "push.subscribed", resource=f"push_subscription:{made.id}")
+            return made
 
     @delete(
         "/api/v1/push/subscriptions/{id}",
@@ -318,6 +342,7 @@ def _push_endpoints(surface: Surface) -> list[Endpoint]:
     async def unsubscribe(call: Call[PushPath, Nothing, Nothing]) -> Gone:
         async with database.transaction() as tx:
             await pushes.unsubscribe(tx, call.user.id, call.path.id)
+            await call.audit(tx, "push.unsubscribed", resource=f"push_subscription:{call.path.id}")
         return Gone(deleted=True)
 
     return [key, listed, subscribe, unsubscribe]
