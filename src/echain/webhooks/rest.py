@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Final
+from typing import Any, Final
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
@@ -22,8 +23,9 @@ from echain.edge.http import (
     post,
     put,
 )
+from echain.infra import audit
 from echain.infra.crypto import DataKeys
-from echain.infra.database import Database
+from echain.infra.database import Database, Tx
 from echain.infra.outbound import Rules
 from echain.kernel.errors import EchainError
 from echain.kernel.paging import Page, PageInfo
@@ -156,6 +158,7 @@ def _making(database: Database, keys: DataKeys, targets: Rules) -> list[Endpoint
         async with database.transaction() as tx:
             await call.once(tx)
             made = await service.create(tx, call.user, call.body, keys, targets, now=call.now)
+            await _audit(call, tx, "webhook.subscribed", made, audit.changed({}, _told(made)))
         return Reply(made, headers=(("Location", f"{_ROOT}/{made.id}"),))
 
     @post(
@@ -173,7 +176,10 @@ def _making(database: Database, keys: DataKeys, targets: Rules) -> list[Endpoint
     async def rotate(call: Call[SubscriptionPath, Nothing, Rotation]) -> SubscriptionSecret:
         async with database.transaction() as tx:
             await call.once(tx)
-            return await service.rotate(tx, call.path.id, call.user, call.body, keys, now=call.now)
+            made = await service.rotate(tx, call.path.id, call.user, call.body, keys, now=call.now)
+            diff = {"graceSeconds": [None, call.body.grace_seconds]}
+            await _audit(call, tx, "webhook.secret_rotated", made, diff)
+            return made
 
     return [create, rotate]
 
@@ -243,7 +249,11 @@ def _changing(database: Database, targets: Rules) -> list[Endpoint]:
     )
     async def update(call: Call[SubscriptionPath, Nothing, SubscriptionUpdate]) -> Subscription:
         async with database.transaction() as tx:
-            return await service.update(tx, call.path.id, call.user, call.body, targets, now=call.now)
+            before = await service.held(tx, call.path.id, call.user, now=call.now)
+            after = await service.update(tx, call.path.id, call.user, call.body, targets, now=call.now)
+            diff = audit.changed(_told(before), _told(after))
+            await _audit(call, tx, "webhook.changed", after, diff)
+            return after
 
     @delete(
         f"{_ROOT}/{{id}}",
@@ -256,7 +266,9 @@ def _changing(database: Database, targets: Rules) -> list[Endpoint]:
     )
     async def remove(call: Call[SubscriptionPath, Nothing, Nothing]) -> Removed:
         async with database.transaction() as tx:
+            before = await service.held(tx, call.path.id, call.user, now=call.now)
             await service.remove(tx, call.path.id, call.user)
+            await _audit(call, tx, "webhook.removed", before, audit.changed(_told(before), {}))
         return Removed(call.path.id)
 
     return [update, remove]
@@ -278,7 +290,9 @@ def _delivering(database: Database) -> list[Endpoint]:
     async def ping(call: Call[SubscriptionPath, Nothing, Nothing]) -> DeliveryBody:
         async with database.transaction() as tx:
             await call.once(tx)
+            subscription = await service.held(tx, call.path.id, call.user, now=call.now)
             delivery_id = await service.ping(tx, call.path.id, call.user, now=call.now)
+            await _audit(call, tx, "webhook.pinged", subscription, {"delivery": [None, delivery_id]})
         return await service.delivery(database, call.path.id, delivery_id, call.user)
 
     @post(
@@ -296,7 +310,10 @@ def _delivering(database: Database) -> list[Endpoint]:
     async def replay(call: Call[SubscriptionPath, Nothing, Replay]) -> Replayed:
         async with database.transaction() as tx:
             await call.once(tx)
-            return Replayed(await service.replay(tx, call.path.id, call.user, call.body, now=call.now))
+            subscription = await service.held(tx, call.path.id, call.user, now=call.now)
+            count = await service.replay(tx, call.path.id, call.user, call.body, now=call.now)
+            await _audit(call, tx, "webhook.replayed", subscription, {"count": [None, count]})
+            return Replayed(count)
 
     @post(
         f"{_ROOT}/{{id}}/deliveries/{{delivery}}/skip",
@@ -310,6 +327,30 @@ def _delivering(database: Database) -> list[Endpoint]:
     )
     async def skip(call: Call[DeliveryPath, Nothing, Nothing]) -> DeliveryBody:
         async with database.transaction() as tx:
-            return await service.skip(tx, call.path.id, call.path.delivery, call.user, now=call.now)
+            subscription = await service.held(tx, call.path.id, call.user, now=call.now)
+            delivery = await service.skip(tx, call.path.id, call.path.delivery, call.user, now=call.now)
+            diff = {"delivery": [None, call.path.delivery], "state": [None, delivery.state]}
+            await _audit(call, tx, "webhook.delivery_skipped", subscription, diff)
+            return delivery
 
     return [ping, replay, skip]
+
+
+def _told(subscription: Subscription) -> dict[str, object]:
+    """Return what the audit log is told: of where it is posted to only the host, the rest may be a secret."""
+    return {
+        "host": urlsplit(subscription.url).hostname,
+        "url": subscription.url,
+        "types": subscription.types,
+        "channels": subscription.channels,
+        "settledOnly": subscription.settled_only,
+        "description": subscription.description,
+        "enabled": subscription.enabled,
+    }
+
+
+async def _audit(
+    call: Call[Any, Any, Any], tx: Tx, action: str, subscription: Subscription, diff: audit.Diff
+) -> None:
+    resource = f"webhook_subscription:{subscription.id}"
+    await call.audit(tx, action, resource=resource, organization=subscription.organization_id, diff=diff)

@@ -132,6 +132,16 @@ async def read(
     return await _read(connection, subscription_id, now)
 
 
+async def held(tx: Tx, subscription_id: UUID, caller: Caller, *, now: datetime) -> Subscription:
+    """Return a subscription that nobody else changes before ``tx`` ends.
+
+    Raises:
+        SubscriptionNotFound, PermissionMissing: see `permitted`.
+    """
+    await _lock(tx, subscription_id, caller)
+    return await _read(tx, subscription_id, now)
+
+
 async def update(
     tx: Tx,
     subscription_id: UUID,
