@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from echain.accounts import oidc, personalrest
 from echain.accounts import personal as accounts
-from echain.accounts import personalrest
 from echain.admission import personal as admission
 from echain.chain import personal as chain
 from echain.edge.http import Endpoint
@@ -50,6 +50,7 @@ def holdings(keys: DataKeys) -> list[Holding]:
         chain.HOLDING,
         TRAFFIC,
         audit.holding(ClientSeals(keys)),
+        oidc.holding(keys),
         accounts.HOLDING,
     ]
 
