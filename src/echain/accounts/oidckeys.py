@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from joserfc import jwk, jws
-from joserfc.errors import JoseError, UnsupportedAlgorithmError
+from joserfc.errors import JoseError, SecurityWarning, UnsupportedAlgorithmError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from echain.accounts.oidcrules import Unproven
@@ -80,12 +81,14 @@ def _key(data: Mapping[str, Any]) -> Key | None:
     if not all(isinstance(value, str) for value in public.values()):
         return None
     try:
-        key = jwk.import_key(public)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", SecurityWarning)
+            key = jwk.import_key(public)
         if isinstance(key, RSAKey):
             fits = key.raw_value.key_size in _RSA_BITS
         else:
             fits = isinstance(key, ECKey | OKPKey) and public["crv"] in _CURVES.values()
-    except (JoseError, ValueError, TypeError, KeyError):
+    except (JoseError, SecurityWarning, ValueError, TypeError, KeyError):
         return None
     return Key(kid, algorithm, key) if fits and isinstance(key, RSAKey | ECKey | OKPKey) else None
 

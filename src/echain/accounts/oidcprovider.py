@@ -320,7 +320,9 @@ class Provider:
                 self._keys = keys_of(self._decoded(document, dict[str, Any]))
             except Unproven as error:
                 raise self._failed(str(error)) from error
-            self._keys_until, self._new_keys_after = now + KNOWN_SECONDS, now + NEW_KEYS_SECONDS
+            self._keys_until = now + KNOWN_SECONDS
+            if older_than is not None:
+                self._new_keys_after = now + NEW_KEYS_SECONDS
             return self._keys
 
     async def _fetched(self, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Document:
