@@ -76,6 +76,7 @@ def admin(of: str = "", missing: str = "", *, confirm: str = "") -> Policy:
 
 
 ROLES: Final[dict[str, frozenset[str]]] = {
+    "MEMBERSHIP": frozenset({"owner", "manager", "finance", "gate"}),
     "EVENTS_READ": frozenset({"owner", "manager", "finance"}),
     "EVENTS_WRITE": frozenset({"owner", "manager"}),
     "EVENTS_PUBLISH": frozenset({"owner", "manager"}),
@@ -85,7 +86,9 @@ ROLES: Final[dict[str, frozenset[str]]] = {
     "GATES": frozenset({"owner", "manager"}),
     "ADMIT": frozenset({"owner", "manager", "gate"}),
     "WEBHOOKS": frozenset({"owner", "manager"}),
+    "GATE_STAFF": frozenset({"owner", "manager"}),
     "MEMBERS": frozenset({"owner"}),
     "AUDIT_READ": frozenset({"owner", "manager"}),
 }
-"""Which roles have a permission, as it was decided; the code says it a second time."""
+"""Which roles have a permission, as it was decided; the code says it a second time. To be a member at all is
+none of the code's permissions."""

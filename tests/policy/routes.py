@@ -24,6 +24,7 @@ TICKET: Final = "tickets.not_found"
 GATE: Final = "admission.gate_not_found"
 HOOK: Final = "webhooks.subscription_not_found"
 DELIVERY: Final = "webhooks.delivery_not_found"
+ORGANIZATION: Final = "organizations.not_found"
 
 ROUTES: Final[dict[str, Policy | tuple[Policy, ...]]] = {
     # The system itself.
@@ -52,6 +53,51 @@ ROUTES: Final[dict[str, Policy | tuple[Policy, ...]]] = {
     "POST /api/v1/api-keys": signed_in(),
     "PUT /api/v1/api-keys/{id}": owner("api_key", "auth.api_key_not_found"),
     "DELETE /api/v1/api-keys/{id}": owner("api_key", "auth.api_key_not_found"),
+    # Organizations. Who is no member learns nothing of one; a role opens what it opens.
+    "GET /api/v1/organizations": signed_in("organizations:read"),
+    "POST /api/v1/organizations": signed_in("organizations:write"),
+    "GET /api/v1/organizations/{id}": member(
+        "organization", "MEMBERSHIP", ORGANIZATION, "organizations:read"
+    ),
+    "PUT /api/v1/organizations/{id}": member("organization", "MEMBERS", ORGANIZATION, "organizations:write"),
+    "DELETE /api/v1/organizations/{id}": member(
+        "organization", "MEMBERS", ORGANIZATION, "organizations:write", confirm="organization.delete"
+    ),
+    "POST /api/v1/organizations/{id}/owner": member(
+        "organization", "MEMBERS", ORGANIZATION, "organizations:write", confirm="organization.hand_over"
+    ),
+    "POST /api/v1/organizations/{id}/wallets": member(
+        "organization", "MEMBERS", ORGANIZATION, "organizations:write"
+    ),
+    "DELETE /api/v1/organizations/{id}/wallets/{address}": member(
+        "organization_wallet", "MEMBERS", ORGANIZATION, "organizations:write"
+    ),
+    "GET /api/v1/organizations/{id}/members": member(
+        "organization", "GATE_STAFF", ORGANIZATION, "organizations:read"
+    ),
+    "PUT /api/v1/organizations/{id}/members/{user}": member(
+        "gate_member", "MEMBERS", ORGANIZATION, "organizations:write"
+    ),
+    "DELETE /api/v1/organizations/{id}/members/{user}": (
+        member("gate_member", "GATE_STAFF", ORGANIZATION, "organizations:write"),
+        member("finance_member", "MEMBERS", ORGANIZATION, "organizations:write"),
+    ),
+    "GET /api/v1/organizations/{id}/invitations": member(
+        "organization", "GATE_STAFF", ORGANIZATION, "organizations:read"
+    ),
+    "POST /api/v1/organizations/{id}/invitations": member(
+        "organization", "GATE_STAFF", ORGANIZATION, "organizations:write"
+    ),
+    "DELETE /api/v1/organizations/{id}/invitations/{invitation}": (
+        member("gate_invitation", "GATE_STAFF", ORGANIZATION, "organizations:write"),
+        member("finance_invitation", "MEMBERS", ORGANIZATION, "organizations:write"),
+    ),
+    # Who holds an invitation's token is whom it is for.
+    "POST /api/v1/organizations/invitations/offer": signed_in("organizations:write"),
+    "POST /api/v1/organizations/invitations/accept": signed_in("organizations:write"),
+    "POST /api/v1/organizations/invitations/decline": anyone(),
+    "GET /invitation": anyone(),
+    "POST /invitation": anyone(),
     # Events and drafts. What is published is public; a draft is its organization's alone.
     "GET /api/v1/events": more(scope="events:read"),
     "POST /api/v1/events": signed_in("events:write", wallet=True),
@@ -66,7 +112,7 @@ ROUTES: Final[dict[str, Policy | tuple[Policy, ...]]] = {
         member("event", "EVENTS_PUBLISH", EVENT, "events:write"),
     ),
     "POST /api/v1/events/{id}/publish": member("draft", "EVENTS_PUBLISH", EVENT, "events:write"),
-    "POST /api/v1/events/{id}/tiers/{tier}/price": member("event", "EVENTS_WRITE", EVENT, "events:write"),
+    "POST /api/v1/events/{id}/tiers/{tier}/price": member("event", "EVENTS_PUBLISH", EVENT, "events:write"),
     "POST /api/v1/events/{id}/register": signed_in("events:write", of="event", missing=EVENT, wallet=True),
     "GET /api/v1/events/{id}/availability": anyone("event", EVENT),
     "GET /api/v1/metadata/{hash}": anyone("document", "events.metadata_not_found"),
