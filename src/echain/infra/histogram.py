@@ -1,7 +1,7 @@
 """Distributions that cost a quarter of the library's own to count into: no locks, as one thread counts.
 
-Each request counts one to six times. The library's `observe` takes 1.0 µs, this one 0.25, where all of our own
-part of a cached read takes six.
+Each request counts one to six times. The library's `observe` takes 1.0 µs, this one 0.25, where all of our
+own part of a cached read takes six.
 """
 
 from __future__ import annotations

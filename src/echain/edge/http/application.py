@@ -39,7 +39,16 @@ from echain.edge.http.measures import UNROUTED, HttpMetrics, RouteMeasure
 from echain.edge.http.openapi import openapi_endpoint
 from echain.edge.http.ownpages import SAFE_METHODS, HoldsFor, OwnPages, no_token_holds
 from echain.edge.http.parameters import Parameters, PathParameters
-from echain.edge.http.rendering import HTTPS_ONLY, NOSNIFF, NOT_MODIFIED, Answer, Header, Renderer, refused
+from echain.edge.http.rendering import (
+    HTTPS_ONLY,
+    NOSNIFF,
+    NOT_MODIFIED,
+    WHOLE,
+    Answer,
+    Header,
+    Renderer,
+    refused,
+)
 from echain.edge.http.router import Router
 from echain.infra.audit import ClientSeals
 from echain.infra.metrics import Metrics
@@ -216,8 +225,10 @@ class Application:
         answer_headers += scope.get(_STANDING, ())
         if b"origin" in headers:
             answer_headers += self._cross_origin.opened(headers[b"origin"])
-        await send({"type": "http.response.start", "status": status, "headers": answer_headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+        whole = scope.get(WHOLE)
+        if whole is None or not whole(status, answer_headers, body):
+            await send({"type": "http.response.start", "status": status, "headers": answer_headers})
+            await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
         return status
 
     def _route(self, scope: Scope) -> tuple[_Route, tuple[str, ...]]:

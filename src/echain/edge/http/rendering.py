@@ -36,6 +36,9 @@ REVALIDATE_PRIVATE = (b"cache-control", b"private, no-cache")
 CLOSE = (b"connection", b"close")
 CHALLENGE = (b"www-authenticate", b"Bearer")
 
+WHOLE = "echain.whole"
+"""Where a scope keeps what takes a whole answer at once, if its server has that: see `server`."""
+
 OK = 200
 NOT_MODIFIED = 304
 
