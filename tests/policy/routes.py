@@ -23,6 +23,7 @@ EVENT: Final = "events.not_found"
 TICKET: Final = "tickets.not_found"
 GATE: Final = "admission.gate_not_found"
 HOOK: Final = "webhooks.subscription_not_found"
+LANGUAGES: Final = ("", "/de", "/es", "/fr", "/ja", "/ar")
 DELIVERY: Final = "webhooks.delivery_not_found"
 ORGANIZATION: Final = "organizations.not_found"
 
@@ -56,6 +57,9 @@ ROUTES: Final[dict[str, Policy | tuple[Policy, ...]]] = {
     "GET /api/v1/auth/identities": signed_in(),
     "DELETE /api/v1/auth/identities/{id}": owner("identity", "auth.identity_not_found"),
     "POST /api/v1/auth/confirmations": signed_in(wallet=True),
+    "GET /api/v1/auth/export": signed_in(),
+    "GET /api/v1/auth/export/{section}": signed_in(),
+    "DELETE /api/v1/auth/account": signed_in(confirm="account.erase"),
     "GET /api/v1/api-keys": signed_in(),
     "GET /api/v1/api-keys/scopes": anyone(),
     "POST /api/v1/api-keys": signed_in(),
@@ -124,6 +128,16 @@ ROUTES: Final[dict[str, Policy | tuple[Policy, ...]]] = {
     "POST /api/v1/events/{id}/register": signed_in("events:write", of="event", missing=EVENT, wallet=True),
     "GET /api/v1/events/{id}/availability": anyone("event", EVENT),
     "GET /api/v1/metadata/{hash}": anyone("document", "events.metadata_not_found"),
+    # Pictures, stored files and pages: public, but for sending.
+    "POST /api/v1/media": signed_in("media:write"),
+    "GET /api/v1/media/{cid}": anyone("file", "media.not_found"),
+    "GET /ipfs/{cid}": anyone("file", "media.not_found"),
+    "GET /": anyone(),
+    **{f"GET {prefix}/events": anyone() for prefix in LANGUAGES},
+    **{f"GET {prefix}/events/{{id}}": anyone("event", EVENT) for prefix in LANGUAGES},
+    "GET /covers/{id}": anyone(),
+    "GET /static/{version}/{name}": anyone(),
+    "GET /static/{version}/{folder}/{name}": anyone(),
     # Tickets and sales.
     "GET /api/v1/events/{id}/sales": member("event", "SALES_READ", EVENT, "tickets:read"),
     "GET /api/v1/events/{id}/attendees": member("event", "ATTENDEES_READ", EVENT, "tickets:read"),

@@ -10,7 +10,9 @@ from uuid import UUID
 import msgspec
 
 from echain.accounts import personal
-from echain.infra.database import Connection, Tx
+from echain.accounts.types import WalletNeeded
+from echain.edge.http import Caller
+from echain.infra.database import Connection, Database, Tx
 from echain.infra.personal import Holding, Section, Subject, read
 from echain.kernel.errors import EchainError, Kind
 
@@ -88,6 +90,22 @@ async def rest(connection: Connection, user_id: UUID, section: Section, *, after
     subject = await _subject(connection, user_id)
     rows, following = await read(connection, section, subject, after=after, limit=ROWS_AT_ONCE)
     return Part(section.about, rows, following)
+
+
+async def require_fresh(database: Database, user: Caller, *, now: datetime) -> None:
+    """Refuse a user who came without a wallet, unless they signed in within the last five minutes.
+
+    Raises:
+        WalletNeeded: they have one; it is to confirm.
+        SignInNotFresh: it was longer ago.
+    """
+    async with database.connection() as connection:
+        subject = await _subject(connection, user.id)
+        if subject.wallets:
+            raise WalletNeeded("Sign in with your wallet, which has to confirm this.")
+        opened = None if user.session is None else await personal.opened_at(connection, user.session)
+    if opened is None or now - opened > FRESH:
+        raise SignInNotFresh
 
 
 async def erase(tx: Tx, user_id: UUID, holdings: Sequence[Holding], *, now: datetime) -> None:

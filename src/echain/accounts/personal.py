@@ -33,7 +33,7 @@ _SECTIONS: Final = (
         "sessions",
         "Devices that are signed in, and those whose session ended within the last 30 days.",
         """
-        SELECT id::text AS key, id, address, device, created_at AS "createdAt",
+        SELECT id::text AS key, id, address, device, name, method, created_at AS "createdAt",
                refreshed_at AS "refreshedAt", expires_at AS "expiresAt", ended_at AS "endedAt",
                ended_by AS "endedBy"
           FROM sessions JOIN subject USING (user_id)
@@ -56,6 +56,14 @@ async def subject_of(connection: Connection, user_id: UUID) -> Subject | None:
     if await connection.fetchval("SELECT TRUE FROM users WHERE id = $1", user_id) is None:
         return None
     return Subject(user_id, tuple(await store.addresses_of(connection, user_id)))
+
+
+async def opened_at(connection: Connection, session_id: UUID) -> datetime | None:
+    """Return when a session was opened; refreshing it since does not count."""
+    opened: datetime | None = await connection.fetchval(
+        "SELECT created_at FROM sessions WHERE id = $1", session_id
+    )
+    return opened
 
 
 async def lock_person(tx: Tx, user_id: UUID) -> Subject | None:

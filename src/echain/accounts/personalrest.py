@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Final
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final
 
+import asyncpg
 import msgspec
+import structlog
 
-from echain.accounts import erasing
-from echain.accounts.erasing import AccountGone, Export, Part, SectionUnknown
-from echain.edge.http import SESSIONS_ONLY, Auth, Call, Endpoint, Nothing, Reply, get
+from echain.accounts import confirmations, erasing
+from echain.accounts.authentication import Authenticator
+from echain.accounts.confirmations import Confirmed
+from echain.accounts.erasing import AccountGone, Export, Part, SectionUnknown, SignInNotFresh
+from echain.accounts.types import ConfirmationInvalid, ConfirmationNeeded, WalletNeeded
+from echain.chain.contractwallet import ContractWallets, SignatureUnverifiable
+from echain.edge.http import SESSIONS_ONLY, Auth, Call, Endpoint, Nothing, Reply, delete, get
 from echain.edge.http.limits import LimitReached
 from echain.infra.database import Database
-from echain.infra.personal import Holding
+from echain.infra.personal import Holding, Section
 from echain.infra.quota import Quota, Quotas
+from echain.kernel.errors import EchainError
 
 TAG: Final = SESSIONS_ONLY
 EXPORTS: Final = Quota("exports", 10, 3_600)
@@ -21,6 +28,8 @@ EXPORTS: Final = Quota("exports", 10, 3_600)
 
 _NO_STORE: Final = (("Cache-Control", "no-store"),)
 _TRIES: Final = 3
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("echain.accounts")
 
 
 class SectionPath(msgspec.Struct, frozen=True):
@@ -41,9 +50,27 @@ class Erased(msgspec.Struct, frozen=True):
     erased: bool
 
 
-def endpoints(database: Database, quotas: Quotas, holdings: Sequence[Holding]) -> list[Endpoint]:
-    """Return the routes; ``holdings`` are of every part that keeps anything of people, accounts last."""
-    sections = erasing.sections_of(holdings)
+def endpoints(
+    database: Database,
+    users: Authenticator,
+    quotas: Quotas,
+    holdings: Sequence[Holding],
+    *,
+    wallets: ContractWallets | None,
+    refusals: Sequence[type[EchainError]] = (),
+) -> list[Endpoint]:
+    """Return the routes; ``holdings`` are of every part that keeps anything of people, accounts last.
+
+    Contract wallets are asked through ``wallets`` whether they confirm. ``refusals`` are what parts say
+    where others depend on a person.
+    """
+    return [
+        *_showing(database, quotas, erasing.sections_of(holdings)),
+        _erasing(database, users, holdings, wallets, refusals),
+    ]
+
+
+def _showing(database: Database, quotas: Quotas, sections: Mapping[str, Section]) -> list[Endpoint]:
 
     @get(
         "/api/v1/auth/export",
@@ -83,3 +110,64 @@ def endpoints(database: Database, quotas: Quotas, holdings: Sequence[Holding]) -
         return Reply(part, headers=_NO_STORE)
 
     return [export, following]
+
+
+def _erasing(
+    database: Database,
+    users: Authenticator,
+    holdings: Sequence[Holding],
+    wallets: ContractWallets | None,
+    refusals: Sequence[type[EchainError]],
+) -> Endpoint:
+    async def erased(call: Call[Any, Any, Any], confirmed: Confirmed | None) -> None:
+        async with database.transaction() as tx:
+            if confirmed is not None:
+                await confirmations.consume(tx, confirmed)
+            # Before: from where this came goes with the rest.
+            await call.audit(tx, "account.erased", resource=f"user:{call.user.id}")
+            await erasing.erase(tx, call.user.id, holdings, now=call.now)
+
+    @delete(
+        "/api/v1/auth/account",
+        summary="Erase my account and what is known of me",
+        tag=TAG,
+        answer=Erased,
+        auth=Auth.USER,
+        errors=(
+            *(ConfirmationNeeded, ConfirmationInvalid, SignatureUnverifiable),
+            *(SignInNotFresh, WalletNeeded, AccountGone, *refusals),
+        ),
+        description="Confirmed by the wallet: action `account.erase`, the target is your user id. Who has no "
+        "wallet signs in anew, at most five minutes before. What stays, and why: docs/privacy.md.",
+    )
+    async def erase(call: Call[Nothing, Nothing, Nothing]) -> Reply:
+        confirmed = None
+        if call.user.address is None:
+            await erasing.require_fresh(database, call.user, now=call.now)
+        else:
+            confirmed = await confirmations.verify(
+                database,
+                wallets,
+                call.user,
+                call.headers.get(confirmations.HEADER),
+                action="account.erase",
+                target=str(call.user.id),
+                now=call.now,
+            )
+        for left in reversed(range(_TRIES)):
+            try:
+                await erased(call, confirmed)
+                break
+            except asyncpg.DeadlockDetectedError:
+                # Somebody who told this person something held what was wanted here, and the other way round.
+                if not left:
+                    raise
+        users.forget_all()
+        _log.info("accounts.erased")
+        return Reply(
+            Erased(erased=True),
+            headers=_NO_STORE,
+            cookies=users.cookies.clear() if call.user.cookie else (),
+        )
+
+    return erase

@@ -6,8 +6,10 @@ from datetime import datetime
 
 from echain.accounts import oidc, personalrest
 from echain.accounts import personal as accounts
+from echain.accounts.service import Authenticator
 from echain.admission import personal as admission
 from echain.chain import personal as chain
+from echain.chain.contractwallet import ContractWallets
 from echain.edge.http import Endpoint
 from echain.edge.http.idempotency_store import forget_answers
 from echain.entry.connections import Services
@@ -21,6 +23,7 @@ from echain.infra.database import Tx
 from echain.infra.personal import Holding, Subject
 from echain.infra.quota import Quotas
 from echain.kernel.evm import checksum
+from echain.media import personal as media
 from echain.notify import personal as notify
 from echain.organizations import personal as organizations
 from echain.tickets import personal as tickets
@@ -46,6 +49,7 @@ def holdings(keys: DataKeys) -> list[Holding]:
         admission.HOLDING,
         tickets.HOLDING,
         events.HOLDING,
+        media.HOLDING,
         organizations.HOLDING,
         chain.HOLDING,
         TRAFFIC,
@@ -55,7 +59,13 @@ def holdings(keys: DataKeys) -> list[Holding]:
     ]
 
 
-def personal_endpoints(config: Config, parts: Services) -> list[Endpoint]:
+def personal_endpoints(config: Config, parts: Services, users: Authenticator) -> list[Endpoint]:
     """Return the routes by which people see what is held of them, and have it erased."""
-    held = holdings(DataKeys(config.data_keys))
-    return personalrest.endpoints(parts.database, Quotas(parts.redis), held)
+    return personalrest.endpoints(
+        parts.database,
+        users,
+        Quotas(parts.redis),
+        holdings(DataKeys(config.data_keys)),
+        wallets=ContractWallets(parts.rpcs),
+        refusals=(organizations.HandOverFirst, events.EventsRunning),
+    )

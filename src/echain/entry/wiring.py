@@ -31,6 +31,7 @@ from echain.entry.hints import bringing
 from echain.entry.notifications import notify_endpoints
 from echain.entry.organizations import organization_endpoints
 from echain.entry.pages import page_endpoints
+from echain.entry.privacy import personal_endpoints
 from echain.entry.relays import relays
 from echain.entry.security import security_endpoints
 from echain.entry.signin import oidc_endpoints
@@ -112,6 +113,7 @@ def endpoints_of(
             origins=config.origins,
         ),
         *oidc_endpoints(config, parts.database, users),
+        *personal_endpoints(config, parts, users),
         *organization_endpoints(config, parts),
         *events_rest.endpoints(parts.database, parts.cache, intents, public_url=config.public_url),
         *media_rest.endpoints(parts.database, Presses()),
