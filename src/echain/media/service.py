@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Final
 from uuid import UUID
 
@@ -54,6 +55,14 @@ async def keep(tx: Tx, user_id: UUID, pictures: Sequence[Pressed], *, now: datet
     return image
 
 
+async def images(database: Database, cids: Collection[str]) -> dict[str, Image]:
+    """Return the pictures of which these are variants, by them; one statement, none for nothing."""
+    if not cids:
+        return {}
+    rows = await store.variants_beside(database, cids)
+    return {asked: _image(list(group)) for asked, group in groupby(rows, key=lambda row: str(row["asked"]))}
+
+
 async def image(database: Database, cid: str) -> Image:
     """Return the picture of which this is one variant.
 
@@ -61,18 +70,10 @@ async def image(database: Database, cid: str) -> Image:
         Invalid: no identifier.
         ContentNotFound: there is none.
     """
-    rows = await store.variants_beside(database, str(parse_cid(cid)))
-    if not rows:
+    found = await images(database, [str(parse_cid(cid))])
+    if not found:
         raise ContentNotFound
-    first = rows[0]
-    return Image(
-        id=first["id"],
-        uri=f"ipfs://{rows[-1]['cid']}",
-        width=first["full_width"],
-        height=first["full_height"],
-        variants=tuple(_variant(row) for row in rows),
-        created_at=first["created_at"],
-    )
+    return found[cid]
 
 
 async def content(database: Database, cid: str) -> Content:
@@ -92,5 +93,15 @@ async def content(database: Database, cid: str) -> Content:
     return Content(row["media_type"], row["content"])
 
 
-def _variant(row: Row) -> Variant:
-    return Variant(row["cid"], row["format"], row["width"], row["height"], row["bytes"])
+def _image(rows: Sequence[Row]) -> Image:
+    first = rows[0]
+    return Image(
+        id=first["id"],
+        uri=f"ipfs://{rows[-1]['cid']}",
+        width=first["full_width"],
+        height=first["full_height"],
+        variants=tuple(
+            Variant(row["cid"], row["format"], row["width"], row["height"], row["bytes"]) for row in rows
+        ),
+        created_at=first["created_at"],
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -69,19 +69,27 @@ async def insert_image(
     )
 
 
-async def variants_beside(connection: Database | Connection, cid: str) -> Sequence[Row]:
-    """Return the newest picture with this variant: a row a variant, each with the picture's own fields."""
+async def variants_beside(connection: Database | Connection, cids: Collection[str]) -> Sequence[Row]:
+    """Return, for each of these that is a variant, all variants of the newest picture that has it.
+
+    A row a variant, with the picture's own fields and ``asked``; those of one picture stand together.
+    """
     return await connection.fetch(
         """
-        SELECT image.id, image.width AS full_width, image.height AS full_height, image.created_at,
-               variant.cid, variant.format, variant.width, variant.height, octet_length(file.content) AS bytes
-          FROM images AS image
-          JOIN image_variants AS variant ON variant.image_id = image.id
-          JOIN files AS file USING (cid)
-         WHERE image.id = (SELECT image_id FROM image_variants WHERE cid = $1 ORDER BY image_id DESC LIMIT 1)
-         ORDER BY variant.place
+        WITH meant AS (
+            SELECT DISTINCT ON (cid) cid AS asked, image_id
+              FROM image_variants WHERE cid = ANY($1) ORDER BY cid, image_id DESC
+        )
+        SELECT meant.asked, image.id, image.width AS full_width, image.height AS full_height,
+               image.created_at, variant.cid, variant.format, variant.width, variant.height,
+               octet_length(file.content) AS bytes
+          FROM meant
+          JOIN images AS image ON image.id = meant.image_id
+          JOIN image_variants AS variant USING (image_id)
+          JOIN files AS file ON file.cid = variant.cid
+         ORDER BY meant.asked, variant.place
         """,
-        cid,
+        list(cids),
     )
 
 

@@ -60,7 +60,8 @@ class Endpoint:
         """
         if self.idempotent and self.body is RawBody:
             raise ValueError(f"{self.method} {self.path}: a raw body and idempotent exclude each other")
-        if not self.path.startswith("/") or not all(map(_SEGMENT.fullmatch, self.segments)):
+        well = self.path == "/" or all(map(_SEGMENT.fullmatch, self.segments))
+        if not self.path.startswith("/") or not well:
             raise ValueError(f"{self.path}: a path is /segments of letters, digits, ._~- or {{parameter}}")
         named = {segment[1:-1] for segment in self.segments if segment.startswith("{")}
         declared = {field.encode_name for field in msgspec.structs.fields(self.path_params)}

@@ -1,0 +1,21 @@
+"""The pages for people, with what they need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from echain.chain.chains import Chain
+from echain.edge.html import Site
+from echain.edge.http import Endpoint
+from echain.entry.connections import Services
+from echain.events import pages as events_pages
+from echain.infra.config import Config
+
+_BRAND: Final = "echain"
+
+
+def page_endpoints(config: Config, parts: Services, chains: Mapping[int, Chain]) -> list[Endpoint]:
+    """Return every slice's pages, and the files that they load."""
+    site = Site(brand=_BRAND, public_url=config.public_url, live_url=config.realtime_url)
+    return [*site.endpoints(), *events_pages.endpoints(parts.database, site, chains)]
