@@ -9,6 +9,7 @@ import pytest
 from tests.accounts.people import PUBLIC_URL, SAFARI, TOKENS, Browser, Clock, Process, Wallet
 
 from echain.accounts import rest, service
+from echain.accounts.accesstokens import AccessTokens
 from echain.edge.http import StoredIdempotency, application
 from echain.infra.database import Database
 
@@ -39,8 +40,10 @@ def clock() -> Clock:
 def start(database: Database, clock: Clock) -> Callable[..., Process]:
     """Call it for another API process, on the same database if not told otherwise."""
 
-    def process(public_url: str = PUBLIC_URL, database: Database = database) -> Process:
-        authenticator = service.authenticator(database, clock, TOKENS)
+    def process(
+        public_url: str = PUBLIC_URL, database: Database = database, tokens: AccessTokens = TOKENS
+    ) -> Process:
+        authenticator = service.authenticator(database, clock, tokens)
         app = application(
             rest.endpoints(database, authenticator, public_url=public_url, chain_ids=CHAIN_IDS),
             authenticate=authenticator,

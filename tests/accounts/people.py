@@ -86,14 +86,17 @@ class Browser:
             given["cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         payload = b"" if body is None else json.dumps(body).encode()
         if body is not None:
-            given["content-type"] = "application/json"
+            given.setdefault("content-type", "application/json")
         messages = await self._over_asgi(method, path, given, payload)
         start, content = messages[0], b"".join(message["body"] for message in messages[1:])
         pairs = [(name.decode(), value.decode()) for name, value in start["headers"]]
         set_cookies = [value for name, value in pairs if name == "set-cookie"]
         for cookie in set_cookies:
             name, _, value = cookie.partition(";")[0].partition("=")
-            self.cookies[name] = value
+            if "; Max-Age=0;" in cookie:
+                self.cookies.pop(name, None)
+            else:
+                self.cookies[name] = value
         return Answer(start["status"], json.loads(content), dict(pairs), set_cookies)
 
     async def _over_asgi(

@@ -47,6 +47,7 @@ ROUTES: Final[dict[str, Policy | tuple[Policy, ...]]] = {
     "GET /api/v1/auth/me": signed_in(),
     "GET /api/v1/auth/sessions": signed_in(),
     "DELETE /api/v1/auth/sessions": signed_in(),
+    "PUT /api/v1/auth/sessions/{id}": owner("session", "auth.session_not_found"),
     "DELETE /api/v1/auth/sessions/{id}": owner("session", "auth.session_not_found"),
     # Providers: the browser goes to them and comes back; they tell us of sign-outs in signed words.
     "GET /api/v1/auth/oauth": anyone(),
@@ -147,9 +148,9 @@ ROUTES: Final[dict[str, Policy | tuple[Policy, ...]]] = {
     "GET /api/v1/tickets/{id}": anyone("ticket", TICKET),
     "GET /api/v1/tickets/{id}/history": anyone("ticket", TICKET),
     "POST /api/v1/tickets/purchase": signed_in("tickets:write", of="event", missing=EVENT, wallet=True),
-    "POST /api/v1/tickets/{id}/transfer": owner("ticket", TICKET, "tickets:write", wallet=True),
-    "POST /api/v1/tickets/{id}/refund": owner("ticket", TICKET, "tickets:write", wallet=True),
-    "GET /api/v1/tickets/{id}/qr": owner("ticket", TICKET, "tickets:read", wallet=True),
+    "POST /api/v1/tickets/{id}/transfer": owner("held", TICKET, "tickets:write", wallet=True),
+    "POST /api/v1/tickets/{id}/refund": owner("held", TICKET, "tickets:write", wallet=True),
+    "GET /api/v1/tickets/{id}/qr": owner("held", TICKET, "tickets:read", wallet=True),
     # The door.
     "POST /api/v1/gates": member("event", "GATES", EVENT, "gates:write"),
     "GET /api/v1/gates": member("event", "GATES", EVENT, "gates:read"),
@@ -187,11 +188,11 @@ ROUTES: Final[dict[str, Policy | tuple[Policy, ...]]] = {
     ),
     "GET /api/v1/webhook-subscriptions/{id}/deliveries/{delivery}": (
         member("delivery", "WEBHOOKS", HOOK, "webhooks:read"),
-        member("delivery_alone", "WEBHOOKS", DELIVERY, "webhooks:read"),
+        member("delivery_alone", "WEBHOOKS", DELIVERY, "webhooks:read", within=HOOK),
     ),
     "POST /api/v1/webhook-subscriptions/{id}/deliveries/{delivery}/skip": (
         member("delivery", "WEBHOOKS", HOOK, "webhooks:write"),
-        member("delivery_alone", "WEBHOOKS", DELIVERY, "webhooks:write"),
+        member("delivery_alone", "WEBHOOKS", DELIVERY, "webhooks:write", within=HOOK),
     ),
     # Telling people.
     "GET /api/v1/notifications": signed_in("notifications:read"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -18,14 +19,15 @@ from echain.accounts.accesstokens import AccessTokens, Claims, check_times, look
 from echain.accounts.admins import Administrators
 from echain.accounts.cookies import SessionCookies
 from echain.accounts.tokens import ACCESS_PREFIX, KEY_PREFIX, hashed, is_token
-from echain.accounts.types import AccessTokenInvalid, ApiKeyInvalid
-from echain.edge.http import Caller
+from echain.accounts.types import AccessTokenInvalid, ApiKeyInvalid, CookieGrant, Grant
+from echain.edge.http import Caller, Reply
 from echain.infra.database import Database, DatabaseUnavailable, connect
 from echain.kernel.time import Clock
 
 REMEMBERED: Final = timedelta(seconds=30)
 CAPACITY: Final = 10_000
 _RETRY_SECONDS: Final = 1.0
+_NO_STORE: Final = (("Cache-Control", "no-store"),)
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("echain.accounts")
 
@@ -147,11 +149,29 @@ class Authenticator:
         )
         return caller, bearer.expires_at
 
-    def forget(self, ended: Collection[UUID]) -> None:
-        """Drop what is remembered of these sessions and keys; call it once their end has committed."""
+    def granted(self, grant: Grant, *, in_cookies: bool, now: datetime) -> Reply:
+        """Return the answer to whom a session was opened or renewed: with its tokens, or as cookies."""
+        if not in_cookies:
+            return Reply(grant, headers=_NO_STORE)
+        csrf = self.tokens.csrf.token(grant.session_id)
+        shown = CookieGrant(
+            access_expires_at=grant.access_expires_at,
+            refresh_expires_at=grant.refresh_expires_at,
+            session_id=grant.session_id,
+            user_id=grant.user_id,
+            address=grant.address,
+            csrf_token=csrf,
+        )
+        return Reply(shown, headers=_NO_STORE, cookies=self.cookies.write(grant, csrf=csrf, now=now))
+
+    def forget(self, ended: AbstractSet[UUID]) -> None:
+        """Drop what is remembered of these sessions and keys, and of users whose role has changed.
+
+        Call it once that has committed.
+        """
         self._generation += 1
         known = self._known.items()
-        for key in [key for key, (one, _) in known if one.session in ended or one.key in ended]:
+        for key in [key for key, (one, _) in known if not ended.isdisjoint((one.session, one.key, one.id))]:
             del self._known[key]
 
     def forget_all(self) -> None:

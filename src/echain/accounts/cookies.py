@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
+from echain.accounts.types import Grant
 from echain.edge.http import Cookie
 
 _TOKEN: Final = "echain_token"  # noqa: S105 -- a cookie's name
@@ -27,25 +28,24 @@ class SessionCookies:
         self.refresh = prefix + _REFRESH
         self.csrf = prefix + _CSRF
 
-    def write(
-        self,
-        *,
-        access: tuple[str, datetime],
-        refresh: tuple[str, datetime],
-        csrf: str,
-        now: datetime,
-    ) -> tuple[Cookie, ...]:
+    def write(self, grant: Grant, *, csrf: str, now: datetime) -> tuple[Cookie, ...]:
         """Return the cookies of a session, each lasting as its token does; scripts may read the last."""
-        lasting = int((refresh[1] - now).total_seconds())
+        lasting = int((grant.refresh_expires_at - now).total_seconds())
         return (
             Cookie(
                 self.token,
-                access[0],
-                max_age=int((access[1] - now).total_seconds()),
+                grant.access_token,
+                max_age=int((grant.access_expires_at - now).total_seconds()),
                 secure=self._https,
                 same_site="lax",
             ),
-            Cookie(self.refresh, refresh[0], max_age=lasting, secure=self._https, same_site="strict"),
+            Cookie(
+                self.refresh,
+                grant.refresh_token,
+                max_age=lasting,
+                secure=self._https,
+                same_site="strict",
+            ),
             Cookie(
                 self.csrf,
                 csrf,

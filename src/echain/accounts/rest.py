@@ -1,4 +1,4 @@
-"""Routes of signing in, sessions and signing out."""
+"""Routes of signing in and staying signed in."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ import secrets
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
-from uuid import UUID
 
 import msgspec
 
-from echain.accounts import confirmationrest, rules, service, siwe
+from echain.accounts import confirmationrest, rules, service, sessionrest, siwe
 from echain.accounts.admintypes import UserSuspended
 from echain.accounts.authentication import Authenticator
 from echain.accounts.types import (
     ChainNotAllowed,
+    CookieGrant,
     DomainMismatch,
-    Ended,
     Grant,
     IssuedAtOutOfWindow,
-    Me,
     MessageExpired,
     MessageMalformed,
     MessageNotYetValid,
@@ -30,8 +28,6 @@ from echain.accounts.types import (
     RefreshTokenReused,
     RefreshTokenUnknown,
     SchemeMismatch,
-    Session,
-    SessionNotFound,
     SignatureInvalid,
     SignatureMalformed,
     UriMismatch,
@@ -39,20 +35,20 @@ from echain.accounts.types import (
 from echain.chain.contractwallet import LONGEST_SIGNATURE, ContractWallets, SignatureUnverifiable
 from echain.edge.http import (
     AddressText,
-    Auth,
     Call,
-    Caller,
     Cookie,
     Deprecation,
     Endpoint,
     Nothing,
     Reply,
-    delete,
     get,
     post,
 )
+from echain.edge.http.errors import NotOurPage
+from echain.edge.http.ownpages import OwnPages
 from echain.infra.database import Database
-from echain.kernel.evm import Address, checksum, parse_address
+from echain.kernel.errors import invalid_field
+from echain.kernel.evm import Address, parse_address
 
 TAG: Final = "auth"
 _COOKIE: Final = "echain_browser"
@@ -90,12 +86,6 @@ class AddressPath(msgspec.Struct, frozen=True):
     address: AddressText
 
 
-class SessionPath(msgspec.Struct, frozen=True):
-    """A session in a path."""
-
-    id: UUID
-
-
 class SignIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """An EIP-4361 message as the wallet signed it, and the signature."""
 
@@ -107,12 +97,19 @@ class SignIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
             f"takes (ERC-1271, ERC-6492), at most {LONGEST_SIGNATURE} bytes"
         ),
     ]
+    cookies: Annotated[
+        bool,
+        msgspec.Meta(
+            description="true for a page of ours: the tokens come as cookies that no script can read, and "
+            "the answer has a CSRF token for the header `X-CSRF-Token` of whatever is not a GET"
+        ),
+    ] = False
 
 
 class Refresh(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """The refresh token that was given last."""
+    """The refresh token that was given last; of a session with cookies the cookie has it."""
 
-    refresh_token: str
+    refresh_token: str | None = None
 
 
 class BrowserCookie:
@@ -150,21 +147,23 @@ def endpoints(
     public_url: str,
     chain_ids: Iterable[int],
     wallets: ContractWallets | None = None,
+    origins: Iterable[str] = (),
 ) -> list[Endpoint]:
     """Return the routes under ``/api/v1/auth``.
 
     Messages must be meant for ``public_url``'s origin and one of ``chain_ids``. Contract wallets are asked
-    through ``wallets``; without, only keys sign in.
+    through ``wallets``; without, only keys sign in. Pages of ``origins`` may use cookies too, beside
+    ``public_url``'s own.
     """
     party = siwe.relying_party(public_url, chain_ids)
+    pages = OwnPages([party.origin, *origins])
     cookie = BrowserCookie(https=party.scheme == "https")
     return [
         *_nonce_endpoints(database, party, cookie),
-        *_sign_in_endpoints(database, authenticator, wallets, party, cookie),
-        _refresh_endpoint(database, authenticator),
+        *_sign_in_endpoints(database, authenticator, wallets, party, cookie=cookie, pages=pages),
+        _refresh_endpoint(database, authenticator, pages),
         confirmationrest.endpoint(database, party),
-        *_session_endpoints(database),
-        *_ending_endpoints(database, authenticator),
+        *sessionrest.endpoints(database, authenticator),
     ]
 
 
@@ -197,9 +196,13 @@ def _sign_in_endpoints(
     authenticator: Authenticator,
     wallets: ContractWallets | None,
     party: siwe.RelyingParty,
+    *,
     cookie: BrowserCookie,
+    pages: OwnPages,
 ) -> list[Endpoint]:
-    async def sign_in(call: Call[Nothing, Nothing, SignIn]) -> Grant:
+    async def sign_in(call: Call[Nothing, Nothing, SignIn]) -> Reply:
+        if call.body.cookies:
+            pages.require(call.headers)
         browser = cookie.read(call.cookies)
         proof = await service.verify(
             database,
@@ -212,18 +215,19 @@ def _sign_in_endpoints(
         )
         device = rules.device_name(call.headers.get("user-agent", ""))
         async with database.transaction() as tx:
-            return await service.sign_in(
+            grant = await service.sign_in(
                 tx, authenticator.tokens, proof, browser=browser, device=device, now=call.now
             )
+        return authenticator.granted(grant, in_cookies=call.body.cookies, now=call.now)
 
     return [
         post(
             path,
             summary=summary,
             tag=TAG,
-            answer=Grant,
+            answer=Grant | CookieGrant,
             body=SignIn,
-            errors=SIGN_IN_ERRORS,
+            errors=(*SIGN_IN_ERRORS, NotOurPage),
             deprecated=leaving,
         )(sign_in)
         for path, summary, leaving in (
@@ -233,78 +237,41 @@ def _sign_in_endpoints(
     ]
 
 
-def _refresh_endpoint(database: Database, authenticator: Authenticator) -> Endpoint:
+def _refresh_endpoint(database: Database, authenticator: Authenticator, pages: OwnPages) -> Endpoint:
+    cookies = authenticator.cookies
+
+    def cookie_of(call: Call[Nothing, Nothing, Refresh]) -> str:
+        """Return the token in the cookie, which a page of ours sent.
+
+        The session's CSRF token is known by its copy in a cookie that only we can set: its keys may have been
+        replaced while the browser was closed, and the cookies outlast them.
+        """
+        token = call.cookies.get(cookies.refresh)
+        if token is None:
+            raise invalid_field("refreshToken", "required")
+        pages.require_copy(call.headers, call.cookies.get(cookies.csrf, ""))
+        return token
+
     @post(
         "/api/v1/auth/refresh",
         summary="Trade a refresh token for new tokens",
         tag=TAG,
-        answer=Grant,
+        answer=Grant | CookieGrant,
         body=Refresh,
-        errors=(RefreshTokenUnknown, RefreshTokenReused),
+        errors=(RefreshTokenUnknown, RefreshTokenReused, NotOurPage),
         description="A refresh token is good once. Showing it again ends the session, except within 10 s "
-        "by the same client, which is given the same tokens again.",
+        "by the same client, which is given the same tokens again. A session with cookies sends no body, and "
+        "gets new cookies.",
     )
-    async def refresh(call: Call[Nothing, Nothing, Refresh]) -> Grant:
+    async def refresh(call: Call[Nothing, Nothing, Refresh]) -> Reply:
+        token = call.body.refresh_token
+        shown = cookie_of(call) if token is None else token
         client = f"{call.client}\n{call.headers.get('user-agent', '')}"
         async with database.transaction() as tx:
-            outcome = await service.refresh(
-                tx, authenticator.tokens, call.body.refresh_token, client=client, now=call.now
-            )
+            outcome = await service.refresh(tx, authenticator.tokens, shown, client=client, now=call.now)
         if isinstance(outcome, service.Reused):
             authenticator.forget({outcome.session_id})
             raise RefreshTokenReused
-        return outcome
+        return authenticator.granted(outcome, in_cookies=token is None, now=call.now)
 
     return refresh
-
-
-def _session_endpoints(database: Database) -> list[Endpoint]:
-    @get("/api/v1/auth/me", summary="Who am I", tag=TAG, answer=Me, auth=Auth.USER)
-    async def me(call: Call[Nothing, Nothing, Nothing]) -> Me:
-        caller = call.user
-        address = None if caller.address is None else checksum(caller.address)
-        return Me(caller.id, address, _session(caller))
-
-    @get("/api/v1/auth/sessions", summary="List my sessions", tag=TAG, answer=list[Session], auth=Auth.USER)
-    async def sessions(call: Call[Nothing, Nothing, Nothing]) -> list[Session]:
-        return await service.sessions(database, call.user.id, current=call.user.session, now=call.now)
-
-    return [me, sessions]
-
-
-def _ending_endpoints(database: Database, authenticator: Authenticator) -> list[Endpoint]:
-    @post("/api/v1/auth/logout", summary="Sign out", tag=TAG, answer=Ended, auth=Auth.USER)
-    async def logout(call: Call[Nothing, Nothing, Nothing]) -> Ended:
-        async with database.transaction() as tx:
-            await service.sign_out(tx, call.user.id, _session(call.user), now=call.now)
-        authenticator.forget({_session(call.user)})
-        return Ended(1)
-
-    @delete("/api/v1/auth/sessions", summary="Sign out everywhere", tag=TAG, answer=Ended, auth=Auth.USER)
-    async def logout_everywhere(call: Call[Nothing, Nothing, Nothing]) -> Ended:
-        async with database.transaction() as tx:
-            ended = await service.sign_out_everywhere(tx, call.user.id, now=call.now)
-        authenticator.forget(set(ended))
-        return Ended(len(ended))
-
-    @delete(
-        "/api/v1/auth/sessions/{id}",
-        summary="Sign one device out",
-        tag=TAG,
-        answer=Ended,
-        auth=Auth.USER,
-        path_params=SessionPath,
-        errors=(SessionNotFound,),
-    )
-    async def end(call: Call[SessionPath, Nothing, Nothing]) -> Ended:
-        async with database.transaction() as tx:
-            await service.end_session(tx, call.user.id, call.path.id, now=call.now)
-        authenticator.forget({call.path.id})
-        return Ended(1)
-
-    return [logout, logout_everywhere, end]
-
-
-def _session(caller: Caller) -> UUID:
-    assert caller.session is not None, "users come with their session"
-    return caller.session

@@ -25,6 +25,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "account.erase": "Erase the account {0} and what is known of its owner.",
     "admin.grant": "Make {0} an administrator of this platform.",
     "admin.revoke": "Take the role of administrator from {0}.",
+    "identity.link": "Let whoever signs in as you at the provider {0} open this account.",
     "user.reinstate": "Let the suspended user {0} in again.",
     "user.suspend": "Suspend the user {0} and end their sessions and keys.",
     "organization.delete": "Delete the organization {0}.",
@@ -120,3 +121,8 @@ def device_name(user_agent: str) -> str:
         return f"{browser} on {system}"
     product = "".join(filter(str.isprintable, user_agent.partition(" ")[0]))
     return browser or system or product[:_MAX_DEVICE] or "unknown device"
+
+
+def is_shown_safely(name: str) -> bool:
+    """Return whether a name reads as what it is: nothing invisible, nothing that turns the text around."""
+    return name.isprintable() and name == " ".join(name.split())

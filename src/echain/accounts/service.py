@@ -43,6 +43,7 @@ from echain.infra import outbox
 from echain.infra.database import Connection, Database, Tx
 from echain.kernel.evm import Address, checksum
 from echain.kernel.ids import uuid7
+from echain.kernel.errors import invalid_field
 from echain.kernel.messages import Message
 from echain.kernel.time import Clock
 
@@ -235,8 +236,11 @@ async def users_of(connection: Connection, addresses: Collection[Address]) -> di
     if not addresses:
         return {}
     rows = await store.users_of(connection, addresses)
+        Invalid: the name cannot be shown safely.
     return {Address(row["address"]): row["user_id"] for row in rows}
 
+    if name is not None and not rules.is_shown_safely(name):
+        raise invalid_field("name", "letters, digits, signs and single spaces inside")
 
 async def addresses_of(connection: Connection, user_id: UUID) -> Sequence[Address]:
     """Return a user's wallets, the first that signed in first."""

@@ -62,12 +62,25 @@ class Grant(msgspec.Struct, frozen=True, rename="camel"):
     token_type: str = "Bearer"  # noqa: S105 -- the scheme's name (RFC 6750), no secret
 
 
-class Me(msgspec.Struct, frozen=True, rename="camel"):
+class CookieGrant(msgspec.Struct, frozen=True, rename="camel"):
+    """A session whose tokens came as cookies; ``csrf_token`` goes into the header ``X-CSRF-Token``."""
+
+    access_expires_at: datetime
+    refresh_expires_at: datetime
+    session_id: UUID
+    user_id: UUID
+    address: str | None
+    csrf_token: str
+    token_type: str = "Cookie"  # noqa: S105 -- what it is, no secret
+
+
+class Me(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """Who the access token speaks for; ``address`` is the wallet that signed in, if one did."""
 
     user_id: UUID
     address: str | None
     session_id: UUID
+    csrf_token: str | None = None
 
 
 class Session(msgspec.Struct, frozen=True, rename="camel"):

@@ -22,6 +22,7 @@ from echain.edge.http.errors import (
     HeadersTooLarge,
     Internal,
     Malformed,
+    NotOurPage,
     RouteNotFound,
     ScopeMissing,
     SlowBody,
@@ -32,6 +33,7 @@ from echain.edge.http.errors import (
 )
 from echain.edge.http.idempotency import KEY_PATTERN, AnswerLost, ClaimLost, InProgress, KeyReused
 from echain.edge.http.limits import LimitReached, ShutOut
+from echain.edge.http.ownpages import SAFE_METHODS
 from echain.edge.http.parameters import without_none
 from echain.edge.http.structs import bare, structs_in
 from echain.infra.database import DatabaseUnavailable
@@ -329,14 +331,7 @@ def errors_of(endpoint: Endpoint) -> tuple[type[EchainError], ...]:
     errors.append(DatabaseUnavailable)
     if endpoint.path_params is not Nothing:
         errors.append(RouteNotFound)
-    if endpoint.auth is not Auth.PUBLIC:
-        errors.append(Unauthenticated)
-    if endpoint.auth in {Auth.USER, Auth.GATE}:
-        errors.append(Forbidden)
-    if endpoint.auth is Auth.ADMIN:
-        errors.append(AdministratorsOnly)
-    if endpoint.auth not in {Auth.PUBLIC, Auth.GATE, Auth.ADMIN}:
-        errors.append(ScopeMissing)
+    errors += _refusals_of_callers(endpoint)
     if endpoint.limited:
         errors += [LimitReached, ShutOut] if endpoint.auth is not Auth.PUBLIC else [LimitReached]
     if endpoint.takes_body:
@@ -346,6 +341,23 @@ def errors_of(endpoint: Endpoint) -> tuple[type[EchainError], ...]:
     if endpoint.idempotent:
         errors += [KeyReused, InProgress, AnswerLost, ClaimLost]
     return tuple(dict.fromkeys(errors))
+
+
+def _refusals_of_callers(endpoint: Endpoint) -> list[type[EchainError]]:
+    """Return what is answered to whoever may not call an endpoint."""
+    auth = endpoint.auth
+    errors: list[type[EchainError]] = []
+    if auth is not Auth.PUBLIC:
+        errors.append(Unauthenticated)
+    if auth in {Auth.USER, Auth.GATE}:
+        errors.append(Forbidden)
+    if auth is Auth.ADMIN:
+        errors.append(AdministratorsOnly)
+    if auth not in {Auth.PUBLIC, Auth.GATE, Auth.ADMIN}:
+        errors.append(ScopeMissing)
+    if auth not in {Auth.PUBLIC, Auth.GATE} and endpoint.method not in SAFE_METHODS:
+        errors.append(NotOurPage)
+    return errors
 
 
 def _failures(endpoint: Endpoint) -> dict[str, Schema]:

@@ -6,6 +6,7 @@ of where the request comes from (`Origin`, Fetch Metadata), and a token that onl
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 from uuid import UUID
@@ -46,6 +47,17 @@ class OwnPages:
             raise NotOurPage(
                 "This came by cookie and from no page of ours; send it from one, or with a bearer token."
             )
+
+    def require_copy(self, headers: Mapping[str, str], cookie: str) -> None:
+        """Check that a page of ours sent a request and could read the cookie with its CSRF token.
+
+        Raises:
+            NotOurPage: one of the two is not so.
+        """
+        self.require(headers)
+        shown = headers.get(CSRF_HEADER, "").encode()
+        if not shown or not hmac.compare_digest(shown, cookie.encode()):
+            raise NotOurPage
 
     def require_meant(self, headers: Mapping[str, str], session: UUID | None, holds: HoldsFor) -> None:
         """Check that a page of ours sent a request and showed the CSRF token of its session.
