@@ -30,12 +30,7 @@ def oidc_endpoints(config: Config, database: Database, users: Authenticator) -> 
     ]
 
     def in_cookies(grant: Grant, now: datetime) -> tuple[Cookie, ...]:
-        return users.cookies.write(
-            access=(grant.access_token, grant.access_expires_at),
-            refresh=(grant.refresh_token, grant.refresh_expires_at),
-            csrf=users.tokens.csrf.token(grant.session_id),
-            now=now,
-        )
+        return users.cookies.write(grant, csrf=users.tokens.csrf.token(grant.session_id), now=now)
 
     return oidcrest.endpoints(
         database,
