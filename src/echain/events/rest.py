@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
@@ -29,6 +29,7 @@ from echain.events import listing, resource, service
 from echain.events.detail import Details
 from echain.events.intents import Intents
 from echain.events.listing import EventFilter, EventSearch, Mark
+from echain.events.service import HeldDraft
 from echain.events.types import (
     AlreadyPublished,
     AlreadyWithdrawn,
@@ -50,8 +51,9 @@ from echain.events.types import (
     StaleVersion,
     UnknownTier,
 )
+from echain.infra import audit
 from echain.infra.cache import Cache
-from echain.infra.database import Database
+from echain.infra.database import Database, Tx
 from echain.kernel.evm import parse_hash
 from echain.kernel.money import Wei
 from echain.kernel.paging import Page, PageInfo, numbered
@@ -241,6 +243,8 @@ def _draft_endpoints(database: Database, intents: Intents) -> list[Endpoint]:
         async with database.transaction() as tx:
             await call.once(tx)
             event = await service.create_draft(tx, call.user, call.body, intents, now=call.now)
+            draft = await service.hold_draft(tx, event.id, call.user, Permission.EVENTS_WRITE)
+            await _audit(call, tx, "event.draft_created", draft, audit.changed({}, draft.content))
         return Reply(event, headers=(*_tag(event), ("Location", f"/api/v1/events/{event.id}")))
 
     @put(
@@ -256,6 +260,7 @@ def _draft_endpoints(database: Database, intents: Intents) -> list[Endpoint]:
     )
     async def replace(call: Call[EventPath, Nothing, DraftUpdate]) -> Reply:
         async with database.transaction() as tx:
+            before = await service.hold_draft(tx, call.path.id, call.user, Permission.EVENTS_WRITE)
             event = await service.replace_draft(
                 tx,
                 call.path.id,
@@ -265,6 +270,10 @@ def _draft_endpoints(database: Database, intents: Intents) -> list[Endpoint]:
                 intents=intents,
                 now=call.now,
             )
+            after = await service.hold_draft(tx, call.path.id, call.user, Permission.EVENTS_WRITE)
+            diff = audit.changed(before.content, after.content)
+            diff["version"] = [before.version, after.version]
+            await _audit(call, tx, "event.draft_replaced", after, diff)
         return Reply(event, headers=_tag(event))
 
     return [create, replace]
@@ -289,9 +298,12 @@ def _organizer_endpoints(database: Database, intents: Intents, public_url: str) 
     )
     async def publish(call: Call[EventPath, Nothing, Nothing]) -> Intent:
         async with database.transaction() as tx:
+            draft = await service.hold_draft(tx, call.path.id, call.user, Permission.EVENTS_PUBLISH)
             kept = await service.keep_document(
                 tx, call.path.id, call.user, intents, public_url=public_url, now=call.now
             )
+            diff = {"metadataHash": [None, kept.document.hash], "organizer": [None, kept.organizer]}
+            await _audit(call, tx, "event.document_kept", draft, diff)
         return await service.creation_intent(intents, kept, public_url=public_url)
 
     @delete(
@@ -306,7 +318,11 @@ def _organizer_endpoints(database: Database, intents: Intents, public_url: str) 
     async def remove(call: Call[EventPath, Nothing, Nothing]) -> Deleted | Intent:
         try:
             async with database.transaction() as tx:
-                return await service.delete_draft(tx, call.path.id, call.user, now=call.now)
+                draft = await service.hold_draft(tx, call.path.id, call.user, Permission.EVENTS_WRITE)
+                deleted = await service.delete_draft(tx, call.path.id, call.user, now=call.now)
+                diff = audit.changed(draft.content, {})
+                await _audit(call, tx, "event.draft_deleted", draft, diff)
+                return deleted
         except AlreadyPublished:
             event, _ = await service.managed(database, call.path.id, call.user, Permission.EVENTS_PUBLISH)
             return await service.cancel_intent(intents, event)
@@ -329,6 +345,11 @@ def _organizer_endpoints(database: Database, intents: Intents, public_url: str) 
     return [publish, remove, price]
 
 
+async def _audit(call: Call[Any, Any, Any], tx: Tx, action: str, draft: HeldDraft, diff: audit.Diff) -> None:
+    about = f"event:{draft.id}"
+    await call.audit(tx, action, resource=about, organization=draft.organization_id, diff=diff)
+
+
 def _register_endpoint(database: Database) -> Endpoint:
     @post(
         "/api/v1/events/{id}/register",
@@ -346,7 +367,12 @@ def _register_endpoint(database: Database) -> Endpoint:
     async def register(call: Call[EventPath, Nothing, Nothing]) -> Reply:
         async with database.transaction() as tx:
             await call.once(tx)
+            event = await service.published(tx, call.path.id)
             registration, new = await service.register(tx, call.path.id, address_of(call.user), now=call.now)
+            if new:
+                organization = await organizations.organization_of(tx, event.organizer)
+                about = f"event:{event.public_id}"
+                await call.audit(tx, "event.registered", resource=about, organization=organization)
         return Reply(registration, status=201 if new else 200)
 
     return register

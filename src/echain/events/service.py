@@ -114,6 +114,27 @@ async def _drafting(
     return standing, wallet
 
 
+class HeldDraft(msgspec.Struct, frozen=True):
+    """A draft that nobody else changes meanwhile: whose it is, and what it says."""
+
+    id: UUID
+    organization_id: UUID | None
+    content: Mapping[str, object]
+    version: int
+
+
+async def hold_draft(tx: Tx, draft_id: UUID, caller: Caller, permission: Permission) -> HeldDraft:
+    """Return a draft, locked until ``tx`` ends.
+
+    Raises:
+        EventNotFound, PermissionMissing, AlreadyPublished: no draft with which the caller may do that.
+    """
+    draft, standing = await _locked(tx, draft_id, caller, permission)
+    return HeldDraft(
+        draft_id, standing.organization_id, msgspec.json.decode(draft["content"]), draft["version"]
+    )
+
+
 async def replace_draft(
     tx: Tx,
     draft_id: UUID,

@@ -94,6 +94,11 @@ async def standing_to(
     return Standing(row["organization_id"], Role(row["role"]), row["name"])
 
 
+async def organization_of(connection: Connection | Database, organizer: Address) -> UUID | None:
+    """Return which organization a wallet and its events belong to, None when to none."""
+    return await store.organization_of(connection, organizer)
+
+
 def check(role: Role, permission: Permission) -> None:
     """Refuse what a role does not allow.
 

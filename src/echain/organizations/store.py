@@ -32,6 +32,13 @@ async def standing_to(connection: Connection | Database, user_id: UUID, organize
     return row
 
 
+async def organization_of(connection: Connection | Database, address: Address) -> UUID | None:
+    """Return which organization a wallet belongs to."""
+    return await connection.fetchval(
+        "SELECT organization_id FROM organization_wallets WHERE address = $1", address
+    )
+
+
 async def role_in(connection: Connection | Database, user_id: UUID, organization_id: UUID) -> Row | None:
     """Return a user's role in an organization, and its name; deleted ones have no members."""
     return await connection.fetchrow(

@@ -32,7 +32,8 @@ _ADDRESS_BYTES: Final = 20
 _DECLARED: Final = """
     title description category location startsAt endsAt timezone tiers name priceWei supply saleStartsAt
     saleEndsAt maxPerWallet maxSupply chainId ticketContract tokenId tier quantity cancelled version
-    metadataHash transferable
+    metadataHash transferable startTime endTime place latitude longitude maxTickets saleStart saleEnd
+    maxPerPurchase giftPolicy maxGifts resaleCapBps royaltyBps
     state status enabled at expiresAt revokedAt createdAt endedAt undoneAt usedAt verified suspended
     role roles permission scopes admin owner
     count ended number hash kind kinds types channels settledOnly way ways language digest timeZone reason
@@ -121,7 +122,7 @@ def _mapping(value: Mapping[Any, object], depth: int) -> dict[str, object]:
 
 def _scalar(value: object) -> object:
     match value:
-        case int():
+        case int() | float():
             return value if abs(value) < _EXACT else str(value)
         case Enum():
             return str(value.value)
