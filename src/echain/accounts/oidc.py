@@ -43,6 +43,15 @@ from echain.kernel.ids import uuid7
 from echain.kernel.messages import Message
 
 
+class Prepared(msgspec.Struct, frozen=True):
+    """A sign-in that can begin; of the state and the browser's secret it has the hashes."""
+
+    start: oidcstore.Start
+    state: bytes
+    browser: bytes
+    away: Away
+
+
 class Begun(msgspec.Struct, frozen=True):
     """A sign-in that came back; with ``link_to`` it is to be linked to that user's account."""
 
@@ -68,8 +77,7 @@ class Opened(msgspec.Struct, frozen=True):
     grant: Grant
 
 
-async def begin(
-    database: Database,
+async def prepare(
     keys: DataKeys,
     provider: Provider,
     *,
@@ -77,13 +85,13 @@ async def begin(
     return_to: str,
     link_to: Caller | None,
     now: datetime,
-) -> Away:
-    """Return where the browser goes to prove itself; only ``browser`` can come back, once, for 10 minutes.
+) -> Prepared:
+    """Return a sign-in that can begin; `keep` it, and only ``browser`` can come back, once, for 10 minutes.
 
     ``link_to`` is the signed-in user whose account the identity shall belong to, None to sign in.
 
     Raises:
-        ProviderUnavailable: nothing is written.
+        ProviderUnavailable: it does not say where the browser should go.
     """
     start_id = uuid7()
     state = secrets.token_urlsafe(32)
@@ -98,11 +106,19 @@ async def begin(
         session_id=None if link_to is None else link_to.session,
         created_at=now,
     )
-    expires_at = now + START_LIFE
+    return Prepared(start, _hash(state), _hash(browser), Away(url, now + START_LIFE))
+
+
+async def keep(tx: Tx | Database, prepared: Prepared) -> Away:
+    """Keep a sign-in under way; return where the browser goes to prove itself."""
     await oidcstore.insert_start(
-        database, start, state=_hash(state), browser=_hash(browser), expires_at=expires_at
+        tx,
+        prepared.start,
+        state=prepared.state,
+        browser=prepared.browser,
+        expires_at=prepared.away.expires_at,
     )
-    return Away(url, expires_at)
+    return prepared.away
 
 
 async def come_back(

@@ -11,8 +11,9 @@ from uuid import UUID
 
 import msgspec
 
-from echain.accounts import oidc, rules
+from echain.accounts import confirmations, erasing, oidc, rules
 from echain.accounts.authentication import Authenticator
+from echain.accounts.erasing import SignInNotFresh
 from echain.accounts.oidcprovider import Provider
 from echain.accounts.oidcrules import LONGEST_PATH, return_path
 from echain.accounts.oidctypes import (
@@ -30,7 +31,8 @@ from echain.accounts.oidctypes import (
     SignInDenied,
 )
 from echain.accounts.rest import BrowserCookie
-from echain.accounts.types import Ended, Grant
+from echain.accounts.types import ConfirmationInvalid, ConfirmationNeeded, Ended, Grant, WalletNeeded
+from echain.chain.contractwallet import ContractWallets, SignatureUnverifiable
 from echain.edge.http import (
     SESSIONS_ONLY,
     Auth,
@@ -109,6 +111,7 @@ class Desk(msgspec.Struct, frozen=True):
     authenticator: Authenticator
     keys: DataKeys
     providers: Mapping[str, Provider]
+    wallets: ContractWallets | None
     in_cookies: InCookies
     browser: BrowserCookie
     origin: str
@@ -136,6 +139,7 @@ def endpoints(
     keys: DataKeys,
     providers: Sequence[Provider],
     *,
+    wallets: ContractWallets | None,
     in_cookies: InCookies,
     public_url: str,
 ) -> list[Endpoint]:
@@ -145,6 +149,7 @@ def endpoints(
         authenticator,
         keys,
         {one.settings.name: one for one in providers},
+        wallets,
         in_cookies,
         BrowserCookie(https=public_url.startswith("https:")),
         _origin(public_url),
@@ -172,13 +177,12 @@ def _listed_endpoint(desk: Desk) -> Endpoint:
 
 
 def _starting_endpoints(desk: Desk) -> list[Endpoint]:
-    async def begun(
+    async def prepared(
         call: Call[ProviderPath, Any, Any], return_to: str, link_to: Caller | None
-    ) -> tuple[Away, Cookie]:
+    ) -> tuple[oidc.Prepared, Cookie]:
         # One secret for all of a browser's tabs, as with nonces.
         browser = desk.browser.read(call.cookies) or secrets.token_urlsafe(32)
-        away = await oidc.begin(
-            desk.database,
+        ready = await oidc.prepare(
             desk.keys,
             desk.provider(call.path.provider),
             browser=browser,
@@ -186,7 +190,7 @@ def _starting_endpoints(desk: Desk) -> list[Endpoint]:
             link_to=link_to,
             now=call.now,
         )
-        return away, desk.browser.write(browser)
+        return ready, desk.browser.write(browser)
 
     @get(
         f"{PATH}/{{provider}}/start",
@@ -201,7 +205,8 @@ def _starting_endpoints(desk: Desk) -> list[Endpoint]:
         "leads to `returnTo` with a session in cookies.",
     )
     async def start(call: Call[ProviderPath, Leaving, Nothing]) -> Reply:
-        away, cookie = await begun(call, call.query.return_to, None)
+        ready, cookie = await prepared(call, call.query.return_to, None)
+        away = await oidc.keep(desk.database, ready)
         return Reply(headers=(("Location", away.url), *_QUIET), cookies=(cookie,))
 
     @post(
@@ -212,11 +217,34 @@ def _starting_endpoints(desk: Desk) -> list[Endpoint]:
         auth=Auth.USER,
         path_params=ProviderPath,
         body=LinkAsked,
-        errors=(ProviderUnknown, ProviderUnavailable),
-        description="Send the browser to `url`; it comes back to the callback with the identity linked.",
+        errors=(
+            *(ProviderUnknown, ProviderUnavailable, SignInNotFresh, WalletNeeded),
+            *(ConfirmationNeeded, ConfirmationInvalid, SignatureUnverifiable),
+        ),
+        description="Send the browser to `url`; it comes back to the callback with the identity linked. "
+        "Confirmed by the wallet: action `identity.link`, the target is the provider's name. Who has no "
+        "wallet signs in anew, at most five minutes before.",
     )
     async def link(call: Call[ProviderPath, Nothing, LinkAsked]) -> Reply:
-        away, cookie = await begun(call, call.body.return_to, call.user)
+        # A stolen session must not give itself a way in of its own.
+        confirmed = None
+        if call.user.address is None:
+            await erasing.require_fresh(desk.database, call.user, now=call.now)
+        else:
+            confirmed = await confirmations.verify(
+                desk.database,
+                desk.wallets,
+                call.user,
+                call.headers.get(confirmations.HEADER),
+                action="identity.link",
+                target=desk.provider(call.path.provider).settings.name,
+                now=call.now,
+            )
+        ready, cookie = await prepared(call, call.body.return_to, call.user)
+        async with desk.database.transaction() as tx:
+            if confirmed is not None:
+                await confirmations.consume(tx, confirmed)
+            away = await oidc.keep(tx, ready)
         return Reply(away, cookies=(cookie,))
 
     return [start, link]

@@ -42,10 +42,10 @@ class NewIdentity(msgspec.Struct, frozen=True):
 
 
 async def insert_start(
-    database: Database, start: Start, *, state: bytes, browser: bytes, expires_at: datetime
+    tx: Tx | Database, start: Start, *, state: bytes, browser: bytes, expires_at: datetime
 ) -> None:
     """Keep a sign-in under way and drop some that expired, so that starting does not grow the table."""
-    await database.execute(
+    await tx.execute(
         f"""
         WITH swept AS (
             DELETE FROM oidc_starts WHERE id IN (
@@ -85,7 +85,18 @@ async def take_start(database: Database, *, state: bytes, browser: bytes, now: d
 
 
 async def identify(tx: Tx, identity: NewIdentity) -> tuple[UUID, UUID]:
-    """Return an identity's id and user, a new user's at its first sign-in; exactly one whatever races."""
+    """Return an identity's id and user, a new user's at its first sign-in; exactly one whatever races.
+
+    A known user's row is locked before the identity's, in the order in which accounts are erased.
+    """
+    await tx.execute(
+        """
+        SELECT FROM users WHERE id = (SELECT user_id FROM identities WHERE issuer = $1 AND subject = $2)
+        FOR SHARE
+        """,
+        identity.issuer,
+        identity.subject,
+    )
     row = await tx.fetchrow(
         """
         WITH identity AS (

@@ -10,14 +10,15 @@ from echain.accounts import oidcrest
 from echain.accounts.authentication import Authenticator
 from echain.accounts.oidcprovider import Provider, rules_of
 from echain.accounts.types import Grant
+from echain.chain.contractwallet import ContractWallets
 from echain.edge.http import Cookie, Endpoint
+from echain.entry.connections import Services
 from echain.infra.config import Config
 from echain.infra.crypto import DataKeys
-from echain.infra.database import Database
 from echain.infra.outbound import Outbound
 
 
-def oidc_endpoints(config: Config, database: Database, users: Authenticator) -> list[Endpoint]:
+def oidc_endpoints(config: Config, parts: Services, users: Authenticator) -> list[Endpoint]:
     """Return the routes of signing in at providers; they are there also where no provider is named."""
     agent = f"echain/{version('echain')}"
     providers = [
@@ -33,10 +34,11 @@ def oidc_endpoints(config: Config, database: Database, users: Authenticator) -> 
         return users.cookies.write(grant, csrf=users.tokens.csrf.token(grant.session_id), now=now)
 
     return oidcrest.endpoints(
-        database,
+        parts.database,
         users,
         DataKeys(config.data_keys),
         providers,
+        wallets=ContractWallets(parts.rpcs),
         in_cookies=in_cookies,
         public_url=config.public_url,
     )

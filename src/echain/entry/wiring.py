@@ -112,7 +112,7 @@ def endpoints_of(
             wallets=ContractWallets(parts.rpcs),
             origins=config.origins,
         ),
-        *oidc_endpoints(config, parts.database, users),
+        *oidc_endpoints(config, parts, users),
         *personal_endpoints(config, parts, users),
         *organization_endpoints(config, parts),
         *events_rest.endpoints(parts.database, parts.cache, intents, public_url=config.public_url),

@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 import aiohttp
 import uvicorn
 from aiohttp import web
+from tests.accounts.people import Wallet
 
 from echain.accounts import service as accounts
 from echain.accounts.accesstokens import AccessTokens
@@ -269,6 +270,7 @@ class Visitor:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.token: str | None = None
+        self.wallet: Wallet | None = None
         self.session = aiohttp.ClientSession(
             cookie_jar=aiohttp.CookieJar(unsafe=True), headers={"user-agent": UA}, auto_decompress=True
         )
@@ -308,10 +310,35 @@ class Visitor:
         answer = await self.get(f"/auth/oauth/{provider}/start?{urlencode(query)}")
         return answer.location
 
-    async def link(self, provider: str = "corp", return_to: str = "/") -> str:
-        answer = await self.send("POST", f"/auth/oauth/{provider}/link", json={"returnTo": return_to})
+    async def ask_link(self, provider: str = "corp", *, confirmed: bool = True, **body: str) -> Answer:
+        """Ask to link an identity, confirmed by the wallet that signed in here, if one did."""
+        headers = {}
+        if self.wallet is not None and confirmed:
+            asked = {"action": "identity.link", "target": provider}
+            answer = await self.send("POST", "/auth/confirmations", json=asked)
+            confirmation = answer.json["data"]
+            signature = self.wallet.sign(confirmation["message"])
+            headers = {"echain-confirmation": f"{confirmation['id']}:{signature}"}
+        return await self.send("POST", f"/auth/oauth/{provider}/link", json=body, headers=headers)
+
+    async def link(self, provider: str = "corp", **body: str) -> str:
+        """Begin to link an identity and return where the provider is to be visited."""
+        answer = await self.ask_link(provider, **body)
         assert answer.status == 200, answer.text
         return answer.json["data"]["url"]
+
+    async def sign_in_by_wallet(self, wallet: Wallet) -> None:
+        """Sign in with a wallet, whose access token is shown from then on."""
+        nonce = (await self.get("/auth/nonce")).json["data"]["nonce"]
+        message = wallet.message(nonce, domain=urlsplit(self.site.url).netloc, uri=self.site.url)
+        body = {"message": message, "signature": wallet.sign(message)}
+        answer = await self.send("POST", "/auth/verify", json=body)
+        assert answer.status == 200, answer.text
+        self.wallet, self.token = wallet, answer.json["data"]["accessToken"]
+
+    async def me(self) -> Any:
+        answer = await self.get("/auth/me")
+        return answer.json["data"] if answer.status == 200 else None
 
     async def agree(self, url: str, login: str) -> str:
         """Go through the provider's own pages as ``login``; return where it then sends the browser."""
