@@ -78,6 +78,7 @@ async def issue_nonce(
         domain=party.domain,
         uri=party.origin,
         chain_ids=tuple(sorted(map(int, party.chain_ids))),
+        address=None if address is None else checksum(address),
     )
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from echain.edge.http import Caller
+from echain.edge.http.fields import AddressText
 from echain.kernel.errors import EchainError, Kind
 from echain.kernel.evm import Address
 
@@ -37,13 +38,14 @@ class Proof(msgspec.Struct, frozen=True):
 
 
 class Nonce(msgspec.Struct, frozen=True, rename="camel"):
-    """What a wallet needs to write its EIP-4361 message."""
+    """What a wallet needs to write its EIP-4361 message; ``address`` spelled as the message must spell it."""
 
     nonce: str
     expires_at: datetime
     domain: str
     uri: str
     chain_ids: tuple[int, ...]
+    address: AddressText | None = None
 
 
 class Grant(msgspec.Struct, frozen=True, rename="camel"):
