@@ -9,14 +9,23 @@ from uuid import UUID
 from echain.accounts import store
 from echain.infra.database import Connection, Tx
 from echain.infra.personal import Holding, Section, Subject
-from echain.kernel.evm import Address
+from echain.kernel.errors import EchainError, Kind
+from echain.kernel.evm import ZERO_ADDRESS, Address
+
+
+class StillAdministrator(EchainError):
+    """You administer the platform; have the role taken from your wallet first, by yourself or by another."""
+
+    kind = Kind.CONFLICT
+    code = "auth.still_administrator"
+
 
 _SECTIONS: Final = (
     Section(
         "account",
         "The account itself.",
         """
-        SELECT id::text AS key, id, created_at AS "createdAt"
+        SELECT id::text AS key, id, created_at AS "createdAt", suspended_at AS "suspendedAt"
           FROM users JOIN subject ON subject.user_id = users.id
         """,
     ),
@@ -44,7 +53,8 @@ _SECTIONS: Final = (
         "API keys. Of a key itself only a hash is kept, which is not shown.",
         """
         SELECT id::text AS key, id, address, name, prefix, scopes, created_at AS "createdAt",
-               expires_at AS "expiresAt", last_used_at AS "lastUsedAt", revoked_at AS "revokedAt"
+               expires_at AS "expiresAt", last_used_at AS "lastUsedAt", revoked_at AS "revokedAt",
+               most_writes AS "mostWrites", most_reads AS "mostReads"
           FROM api_keys JOIN subject USING (user_id)
         """,
     ),
@@ -85,6 +95,19 @@ async def lock_alone(tx: Tx, user_id: UUID) -> None:
     await tx.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", user_id)
 
 
+async def _lock(tx: Tx, subject: Subject, _now: datetime) -> None:
+    """Keep the platform's administrators as they are.
+
+    Raises:
+        StillAdministrator: the person is one.
+    """
+    held = await tx.fetchval(
+        "SELECT TRUE FROM platform_admins WHERE address = ANY($1) FOR UPDATE", list(subject.wallets)
+    )
+    if held:
+        raise StillAdministrator
+
+
 async def _forget(tx: Tx, subject: Subject, _now: datetime) -> None:
     """Erase the account; its sessions and keys are refused by every process once ``tx`` commits."""
     for table in ("sessions", "api_keys"):
@@ -95,9 +118,14 @@ async def _forget(tx: Tx, subject: Subject, _now: datetime) -> None:
             """,  # noqa: S608 -- one of two constants
             subject.user_id,
         )
+    await tx.execute(
+        "UPDATE platform_admins SET granted_by = $2 WHERE granted_by = ANY($1)",
+        list(subject.wallets),
+        ZERO_ADDRESS,
+    )
     await tx.execute("DELETE FROM sign_in_nonces WHERE address = ANY($1)", list(subject.wallets))
     await tx.execute("DELETE FROM wallets WHERE user_id = $1", subject.user_id)
     await tx.execute("DELETE FROM users WHERE id = $1", subject.user_id)
 
 
-HOLDING: Final = Holding(_SECTIONS, _forget)
+HOLDING: Final = Holding(_SECTIONS, _forget, _lock)

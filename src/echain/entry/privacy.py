@@ -26,6 +26,7 @@ from echain.kernel.evm import checksum
 from echain.media import personal as media
 from echain.notify import personal as notify
 from echain.organizations import personal as organizations
+from echain.security import personal as security
 from echain.tickets import personal as tickets
 from echain.webhooks import personal as webhooks
 
@@ -44,6 +45,7 @@ TRAFFIC = Holding(forget=_forget_traffic)
 def holdings(keys: DataKeys) -> list[Holding]:
     """Return every part's, those that refer to others first; ``keys`` open what is sealed."""
     return [
+        security.HOLDING,
         webhooks.HOLDING,
         notify.holding(keys),
         admission.HOLDING,
@@ -67,5 +69,5 @@ def personal_endpoints(config: Config, parts: Services, users: Authenticator) ->
         Quotas(parts.redis),
         holdings(DataKeys(config.data_keys)),
         wallets=ContractWallets(parts.rpcs),
-        refusals=(organizations.HandOverFirst, events.EventsRunning),
+        refusals=(organizations.HandOverFirst, events.EventsRunning, accounts.StillAdministrator),
     )

@@ -10,10 +10,12 @@ import msgspec
 from echain.infra.crypto import DataKeys, SealedColumn
 from echain.infra.database import Tx
 from echain.infra.jobs import withdraw
-from echain.infra.personal import Holding, Opened, Section, Subject
+from echain.infra.personal import Forget, Holding, Opened, Section, Subject
+from echain.notify import addressstore
 from echain.notify.addressstore import ADDRESS, ASKED
 from echain.notify.kinds import FAREWELL, VERIFY
 from echain.notify.pushstore import SUBSCRIPTION
+from echain.organizations.personal import forget_invited
 
 _SETTINGS: Final = """
     SELECT user_id::text AS key, language, time_zone AS "timeZone", digest, choices,
@@ -78,7 +80,7 @@ def holding(keys: DataKeys) -> Holding:
             Section("notifications", "What you were told within the last year.", _NOTIFICATIONS),
             Section("deliveries", "Mails and pushes that carried it.", _DELIVERIES),
         ),
-        _forget,
+        _forgetting(keys),
     )
 
 
@@ -100,7 +102,19 @@ def _browser(keys: DataKeys) -> Opened:
     return opened
 
 
-async def _forget(tx: Tx, subject: Subject, _now: datetime) -> None:
+def _forgetting(keys: DataKeys) -> Forget:
+    async def forget(tx: Tx, subject: Subject, now: datetime) -> None:
+        """Erase all of it, and invitations to their address, which organizations keep."""
+        known = await addressstore.address(tx, subject.user_id)
+        if known is not None:
+            plain = ADDRESS.open(keys, subject.user_id, known["sealed"])
+            await forget_invited(tx, keys, plain, now)
+        await _forget(tx, subject)
+
+    return forget
+
+
+async def _forget(tx: Tx, subject: Subject) -> None:
     """Erase all. Mails and pushes that wait find no delivery; two kinds of job carry more and go, too."""
     asked = await tx.fetch("SELECT id FROM email_verifications WHERE user_id = $1", subject.user_id)
     await withdraw(tx, VERIFY, "verification_id", [str(row["id"]) for row in asked])

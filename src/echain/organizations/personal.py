@@ -6,10 +6,12 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from echain.infra.crypto import DataKeys
 from echain.infra.database import Connection, Tx
 from echain.infra.personal import Holding, Section, Subject
 from echain.kernel.errors import EchainError, Kind
 from echain.organizations import store
+from echain.organizations.invitationstore import EMAIL
 
 _ERASED: Final = "erased"
 
@@ -97,6 +99,20 @@ async def _forget(tx: Tx, subject: Subject, now: datetime) -> None:
     await tx.execute("UPDATE invitations SET invited_by = NULL WHERE invited_by = $1", subject.user_id)
     await tx.execute("UPDATE invitations SET ended_by = NULL WHERE ended_by = $1", subject.user_id)
     await store.tell_standing(tx, [subject.user_id])
+
+
+async def forget_invited(tx: Tx, keys: DataKeys, address: bytes, now: datetime) -> None:
+    """Take back invitations to an e-mail address, and forget it with them."""
+    await tx.execute(
+        """
+        UPDATE invitations
+           SET sealed = NULL, email_index = NULL, ended_at = coalesce(ended_at, $2),
+               ended_how = coalesce(ended_how, 'revoked')
+         WHERE email_index = ANY($1)
+        """,
+        list(EMAIL.indexes(keys, address)),
+        now,
+    )
 
 
 HOLDING: Final = Holding(
