@@ -38,6 +38,7 @@ ROUTES: Final[dict[str, Policy | tuple[Policy, ...]]] = {
     "GET /docs/docs.js": anyone(),
     "GET /docs/icon.svg": anyone(),
     # Signing in, sessions, keys: a session's own affairs, which no key opens.
+    "GET /.well-known/jwks.json": anyone(),
     "GET /api/v1/auth/nonce": anyone(),
     "GET /api/v1/auth/nonce/{address}": anyone(),
     "POST /api/v1/auth/verify": anyone(),

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from echain.accounts import confirmationrest, rules, service, sessionrest, siwe
+from echain.accounts.accesstokens import AccessTokens
 from echain.accounts.admintypes import UserSuspended
 from echain.accounts.authentication import Authenticator
 from echain.accounts.types import (
@@ -40,6 +41,7 @@ from echain.edge.http import (
     Deprecation,
     Endpoint,
     Nothing,
+    Raw,
     Reply,
     get,
     post,
@@ -162,9 +164,27 @@ def endpoints(
         *_nonce_endpoints(database, party, cookie),
         *_sign_in_endpoints(database, authenticator, wallets, party, cookie=cookie, pages=pages),
         _refresh_endpoint(database, authenticator, pages),
+        _keys_endpoint(authenticator.tokens),
         confirmationrest.endpoint(database, party),
         *sessionrest.endpoints(database, authenticator),
     ]
+
+
+def _keys_endpoint(tokens: AccessTokens) -> Endpoint:
+    body = msgspec.json.encode({"keys": tokens.keys})
+
+    @get(
+        "/.well-known/jwks.json",
+        summary="Read the public keys of access tokens",
+        tag=TAG,
+        answer=Raw,
+        media_type="application/jwk-set+json",
+        description="As RFC 7517 says. A token that one of them signed may be of a session that ended since.",
+    )
+    async def keys(_: Call[Nothing, Nothing, Nothing]) -> Raw:
+        return Raw(body, "application/jwk-set+json", headers=(("Cache-Control", "public, max-age=300"),))
+
+    return keys
 
 
 def _nonce_endpoints(database: Database, party: siwe.RelyingParty, cookie: BrowserCookie) -> list[Endpoint]:
