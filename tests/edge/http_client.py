@@ -54,6 +54,7 @@ class Client:
         pairs: list[tuple[bytes, bytes]] | None = None,
         body: bytes = b"",
         json_body: object = None,
+        address: str = "192.0.2.7",
     ) -> Answered:
         given = {**self.defaults, **(headers or {})}
         if json_body is not None:
@@ -70,7 +71,7 @@ class Client:
             "raw_path": path,
             "query_string": query,
             "headers": encoded + (pairs or []),
-            "client": ("192.0.2.7", 50_000),
+            "client": (address, 50_000),
         }
         sent: list[dict[str, Any]] = []
         parts = [body]

@@ -25,6 +25,7 @@ AT_ONCE: Final = 100
 """Contracts of each sort that one look compares."""
 
 _ESCROW: Final = "escrow()"
+_NOTHING: Final = Books(0, 0, 0, 0)
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -124,6 +125,8 @@ def _judged(seen: Look, one: Address, now: datetime) -> Cause | None:
     ours, theirs, balance = seen.ours[one], seen.theirs.get(one), seen.balances[one]
     subject = f"chain {seen.chain_id} contract {checksum(one)}"
     facts = {"block": str(seen.block), "expected": str(ours.owed_wei), "balance": str(balance)}
+    if theirs is None and ours == _NOTHING:
+        return None  # it was created after that block
     if balance < ours.owed_wei or theirs != ours:
         if theirs is not None:
             facts["booked by the contract"] = str(theirs.owed_wei)

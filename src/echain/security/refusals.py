@@ -37,15 +37,18 @@ class Refusals:
         self._clock = clock
         self._pause_seconds = pause_seconds
         self._counts: Counter[str] = Counter()
+        self._telling: Counter[str] = Counter()
         self._some = asyncio.Event()
 
     def note(self, address: str) -> None:
         """Count credentials that were refused to somebody at an address."""
-        site = site_of(address)
-        if site not in self._counts and len(self._counts) >= _MOST_SITES:
-            site = _ELSEWHERE
-        self._counts[site] += 1
+        self._count(site_of(address), 1)
         self._some.set()
+
+    @property
+    def waiting(self) -> int:
+        """How much was refused that the database does not know yet."""
+        return self._counts.total() + self._telling.total()
 
     async def run(self) -> None:
         """Tell the database what was counted until cancelled; while it is away counting goes on."""
@@ -66,16 +69,25 @@ class Refusals:
             DatabaseUnavailable: it is kept, and told later.
         """
         self._some.clear()
-        counts, self._counts = self._counts, Counter()
+        counts = self._telling = self._counts
+        self._counts = Counter()
         if not counts:
             return
         try:
             await self._told(counts)
         except BaseException:
             # Told later: twice, if the answer to the commit got lost, which a storm does not mind.
-            self._counts.update(counts)
+            for site, number in counts.items():
+                self._count(site, number)
             self._some.set()
             raise
+        finally:
+            self._telling = Counter()
+
+    def _count(self, site: str, number: int) -> None:
+        if site not in self._counts and len(self._counts) >= _MOST_SITES:
+            site = _ELSEWHERE
+        self._counts[site] += number
 
     async def _told(self, counts: Counter[str]) -> None:
         now = self._clock()
