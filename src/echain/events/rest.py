@@ -242,8 +242,16 @@ def _draft_endpoints(database: Database, intents: Intents) -> list[Endpoint]:
     async def create(call: Call[Nothing, Nothing, NewDraft]) -> Reply:
         async with database.transaction() as tx:
             await call.once(tx)
-            event = await service.create_draft(tx, call.user, call.body, intents, now=call.now)
-            draft = await service.hold_draft(tx, event.id, call.user, Permission.EVENTS_WRITE)
+            drafted = await service.create_draft(tx, call.user, call.body, intents, now=call.now)
+            event, draft = drafted.event, drafted.after
+            if drafted.founded is not None:
+                await call.audit(
+                    tx,
+                    "organization.created",
+                    resource=f"organization:{draft.organization_id}",
+                    organization=draft.organization_id,
+                    diff={"name": [None, drafted.founded], "wallet": [None, event.organizer]},
+                )
             await _audit(call, tx, "event.draft_created", draft, audit.changed({}, draft.content))
         return Reply(event, headers=(*_tag(event), ("Location", f"/api/v1/events/{event.id}")))
 
@@ -260,8 +268,7 @@ def _draft_endpoints(database: Database, intents: Intents) -> list[Endpoint]:
     )
     async def replace(call: Call[EventPath, Nothing, DraftUpdate]) -> Reply:
         async with database.transaction() as tx:
-            before = await service.hold_draft(tx, call.path.id, call.user, Permission.EVENTS_WRITE)
-            event = await service.replace_draft(
+            drafted = await service.replace_draft(
                 tx,
                 call.path.id,
                 call.user,
@@ -270,11 +277,11 @@ def _draft_endpoints(database: Database, intents: Intents) -> list[Endpoint]:
                 intents=intents,
                 now=call.now,
             )
-            after = await service.hold_draft(tx, call.path.id, call.user, Permission.EVENTS_WRITE)
+            before, after = drafted.before, drafted.after
             diff = audit.changed(before.content, after.content)
             diff["version"] = [before.version, after.version]
             await _audit(call, tx, "event.draft_replaced", after, diff)
-        return Reply(event, headers=_tag(event))
+        return Reply(drafted.event, headers=_tag(drafted.event))
 
     return [create, replace]
 
@@ -298,12 +305,11 @@ def _organizer_endpoints(database: Database, intents: Intents, public_url: str) 
     )
     async def publish(call: Call[EventPath, Nothing, Nothing]) -> Intent:
         async with database.transaction() as tx:
-            draft = await service.hold_draft(tx, call.path.id, call.user, Permission.EVENTS_PUBLISH)
             kept = await service.keep_document(
                 tx, call.path.id, call.user, intents, public_url=public_url, now=call.now
             )
             diff = {"metadataHash": [None, kept.document.hash], "organizer": [None, kept.organizer]}
-            await _audit(call, tx, "event.document_kept", draft, diff)
+            await _audit(call, tx, "event.document_kept", kept.draft, diff)
         return await service.creation_intent(intents, kept, public_url=public_url)
 
     @delete(
@@ -318,11 +324,10 @@ def _organizer_endpoints(database: Database, intents: Intents, public_url: str) 
     async def remove(call: Call[EventPath, Nothing, Nothing]) -> Deleted | Intent:
         try:
             async with database.transaction() as tx:
-                draft = await service.hold_draft(tx, call.path.id, call.user, Permission.EVENTS_WRITE)
-                deleted = await service.delete_draft(tx, call.path.id, call.user, now=call.now)
+                draft = await service.delete_draft(tx, call.path.id, call.user, now=call.now)
                 diff = audit.changed(draft.content, {})
                 await _audit(call, tx, "event.draft_deleted", draft, diff)
-                return deleted
+                return Deleted(draft.id, deleted=True)
         except AlreadyPublished:
             event, _ = await service.managed(database, call.path.id, call.user, Permission.EVENTS_PUBLISH)
             return await service.cancel_intent(intents, event)

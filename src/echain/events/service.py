@@ -20,7 +20,6 @@ from echain.events.intents import Intents
 from echain.events.types import (
     AlreadyPublished,
     Availability,
-    Deleted,
     Described,
     Document,
     DraftContent,
@@ -63,7 +62,28 @@ def time_zones() -> frozenset[str]:
     return frozenset(available_timezones())
 
 
-async def create_draft(tx: Tx, caller: Caller, new: NewDraft, intents: Intents, *, now: datetime) -> Event:
+class HeldDraft(msgspec.Struct, frozen=True):
+    """A draft that nobody else changes meanwhile: whose it is, and what it says; empty before it is made."""
+
+    id: UUID
+    organization_id: UUID | None
+    content: Mapping[str, object]
+    version: int | None
+
+
+class Drafted(msgspec.Struct, frozen=True):
+    """A draft as it was before, as it is after, and as it is shown.
+
+    ``founded`` is the organization that was made for it, if one was.
+    """
+
+    before: HeldDraft
+    after: HeldDraft
+    event: Event
+    founded: str | None = None
+
+
+async def create_draft(tx: Tx, caller: Caller, new: NewDraft, intents: Intents, *, now: datetime) -> Drafted:
     """Keep a new draft of an organization and return it.
 
     Without a named one it is for the organization of the caller's wallet, which is made when there is none.
@@ -74,7 +94,7 @@ async def create_draft(tx: Tx, caller: Caller, new: NewDraft, intents: Intents, 
         WalletNeeded, WalletTaken, PermissionMissing: that of the caller's wallet.
     """
     content = _checked(_content(new), intents, now)
-    standing, organizer = await _drafting(tx, caller, new.organization_id, now)
+    standing, organizer, made = await _drafting(tx, caller, new.organization_id, now)
     assert standing.organization_id is not None
     draft = store.NewDraft(
         id=uuid7(),
@@ -85,7 +105,7 @@ async def create_draft(tx: Tx, caller: Caller, new: NewDraft, intents: Intents, 
         created_at=now,
     )
     await store.insert_draft(tx, draft)
-    return resource.draft_event(
+    event = resource.draft_event(
         content,
         draft_id=draft.id,
         organizer=organizer,
@@ -96,43 +116,28 @@ async def create_draft(tx: Tx, caller: Caller, new: NewDraft, intents: Intents, 
         created_at=now,
         updated_at=now,
     )
+    return Drafted(
+        before=HeldDraft(draft.id, standing.organization_id, {}, None),
+        after=HeldDraft(draft.id, standing.organization_id, draft.content, 1),
+        event=event,
+        founded=standing.name if made else None,
+    )
 
 
 async def _drafting(
     tx: Tx, caller: Caller, organization_id: UUID | None, now: datetime
-) -> tuple[Standing, Address]:
-    """Return for whom the caller drafts, and the wallet that would publish it."""
+) -> tuple[Standing, Address, bool]:
+    """Return for whom the caller drafts, the wallet that would publish it, and whether they are made anew."""
     if organization_id is not None:
         standing = await organizations.require_of(tx, caller, organization_id, Permission.EVENTS_WRITE)
-        return standing, await organizations.signer(tx, organization_id, caller.address)
+        return standing, await organizations.signer(tx, organization_id, caller.address), False
     wallet = address_of(caller)
     standing, made = await organizations.organization_of_wallet(
         tx, caller, wallet, Permission.EVENTS_WRITE, now=now
     )
     if made:
         await holdings.changed(tx, [wallet])
-    return standing, wallet
-
-
-class HeldDraft(msgspec.Struct, frozen=True):
-    """A draft that nobody else changes meanwhile: whose it is, and what it says."""
-
-    id: UUID
-    organization_id: UUID | None
-    content: Mapping[str, object]
-    version: int
-
-
-async def hold_draft(tx: Tx, draft_id: UUID, caller: Caller, permission: Permission) -> HeldDraft:
-    """Return a draft, locked until ``tx`` ends.
-
-    Raises:
-        EventNotFound, PermissionMissing, AlreadyPublished: no draft with which the caller may do that.
-    """
-    draft, standing = await _locked(tx, draft_id, caller, permission)
-    return HeldDraft(
-        draft_id, standing.organization_id, msgspec.json.decode(draft["content"]), draft["version"]
-    )
+    return standing, wallet, made
 
 
 async def replace_draft(
@@ -144,7 +149,7 @@ async def replace_draft(
     if_match: str | None,
     intents: Intents,
     now: datetime,
-) -> Event:
+) -> Drafted:
     """Write the whole content of a draft that nobody changed since the caller read it, and return it.
 
     Raises:
@@ -153,18 +158,14 @@ async def replace_draft(
         Invalid: the content could not be published, or no version was given.
     """
     content = _checked(_content(update), intents, now)
-    draft, _ = await _locked(tx, draft_id, caller, Permission.EVENTS_WRITE)
+    draft = await _locked(tx, draft_id, caller, Permission.EVENTS_WRITE)
     _check_version(draft["version"], update.version, if_match)
     version: int = draft["version"] + 1
+    after: dict[str, object] = msgspec.to_builtins(content)
     await store.replace_draft(
-        tx,
-        draft_id,
-        chain_id=content.chain_id,
-        content=msgspec.to_builtins(content),
-        version=version,
-        now=now,
+        tx, draft_id, chain_id=content.chain_id, content=after, version=version, now=now
     )
-    return resource.draft_event(
+    event = resource.draft_event(
         content,
         draft_id=draft_id,
         organizer=Address(draft["organizer"]),
@@ -175,6 +176,8 @@ async def replace_draft(
         created_at=draft["created_at"],
         updated_at=now,
     )
+    before = _held(draft)
+    return Drafted(before, HeldDraft(draft_id, before.organization_id, after, version), event)
 
 
 def version_tag(version: int) -> str:
@@ -182,20 +185,21 @@ def version_tag(version: int) -> str:
     return f"v{version}"
 
 
-async def delete_draft(tx: Tx, draft_id: UUID, caller: Caller, *, now: datetime) -> Deleted:
-    """Hide a draft; deleting it again finds nothing.
+async def delete_draft(tx: Tx, draft_id: UUID, caller: Caller, *, now: datetime) -> HeldDraft:
+    """Hide a draft and return it as it was; deleting it again finds nothing.
 
     Raises:
         EventNotFound, PermissionMissing, AlreadyPublished: no draft that the caller may delete.
     """
-    await _locked(tx, draft_id, caller, Permission.EVENTS_WRITE)
+    draft = await _locked(tx, draft_id, caller, Permission.EVENTS_WRITE)
     await store.delete_draft(tx, draft_id, now)
-    return Deleted(draft_id, deleted=True)
+    return _held(draft)
 
 
 class Kept(msgspec.Struct, frozen=True):
     """A draft whose document is kept, and the wallet that is to publish it."""
 
+    draft: HeldDraft
     organizer: Address
     content: DraftContent
     document: Document
@@ -211,7 +215,7 @@ async def keep_document(
         NoWallet: the draft's wallet has left the organization, which has no other.
         Invalid: time has passed and the content no longer holds.
     """
-    draft, _ = await _locked(tx, draft_id, caller, Permission.EVENTS_PUBLISH)
+    draft = await _locked(tx, draft_id, caller, Permission.EVENTS_PUBLISH)
     if draft["publisher"] is None:
         raise NoWallet
     organizer = Address(draft["publisher"])
@@ -220,7 +224,7 @@ async def keep_document(
     if len(metadata_uri(public_url, document.hash).encode()) > rules.MAX_URI_BYTES:
         raise ValueError("the public URL is so long that no metadata URI fits the contract")
     await store.keep_document(tx, draft_id, organizer, document=document, chain_id=content.chain_id, now=now)
-    return Kept(organizer, content, document)
+    return Kept(_held(draft), organizer, content, document)
 
 
 async def creation_intent(intents: Intents, kept: Kept, *, public_url: str) -> Intent:
@@ -433,12 +437,18 @@ def _content(sent: NewDraft | DraftUpdate) -> DraftContent:
     return DraftContent(**{name: getattr(sent, name) for name in DraftContent.__struct_fields__})
 
 
-async def _locked(tx: Tx, draft_id: UUID, caller: Caller, permission: Permission) -> tuple[Row, Standing]:
+async def _locked(tx: Tx, draft_id: UUID, caller: Caller, permission: Permission) -> Row:
     draft = await store.lock_draft(tx, draft_id)
     if draft is not None and draft["event_id"] is None:
-        return draft, await standing_to_draft(tx, caller, draft, permission)
+        await standing_to_draft(tx, caller, draft, permission)
+        return draft
     await managed(tx, draft_id, caller, permission)
     raise AlreadyPublished
+
+
+def _held(draft: Row) -> HeldDraft:
+    content = msgspec.json.decode(draft["content"], type=dict[str, object])
+    return HeldDraft(draft["id"], draft["organization_id"], content, draft["version"])
 
 
 def _check_version(current: int, version: int | None, if_match: str | None) -> None:
