@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from echain.accounts import keys
+from echain.accounts.admintypes import UserSuspended
 from echain.accounts.authentication import Authenticator
 from echain.accounts.types import ApiKey, ApiKeyNotFound, Ended, IssuedKey, KeyLimits, TooManyKeys
 from echain.edge.http import (
@@ -88,7 +89,7 @@ def _making(database: Database, scopes: Collection[str], most: KeyLimits) -> End
         body=NewKey,
         status=201,
         auth=Auth.USER,
-        errors=(TooManyKeys,),
+        errors=(TooManyKeys, UserSuspended),
         description="The key is shown here and never again. Send it as `Authorization: Bearer <key>`.",
     )
     async def create(call: Call[Nothing, Nothing, NewKey]) -> Reply:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from echain.accounts.admintypes import UserSuspended
 from echain.infra.database import Database, Row, Tx
 from echain.kernel.evm import Address
 
@@ -48,8 +49,13 @@ async def insert_key(tx: Tx, key: NewKey, *, most_live: int, forget_before: date
     """Write a key, unless its user has ``most_live`` live ones; drop those dead since ``forget_before``.
 
     The user's row is the lock that makes the count true.
+
+    Raises:
+        UserSuspended: an administrator has suspended the user, whose session ends everywhere only now.
     """
-    await tx.execute("SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", key.user_id)
+    user = await tx.fetchrow("SELECT suspended_at FROM users WHERE id = $1 FOR NO KEY UPDATE", key.user_id)
+    if user is not None and user["suspended_at"] is not None:
+        raise UserSuspended
     await tx.execute(
         "DELETE FROM api_keys WHERE user_id = $1 AND least(revoked_at, expires_at) < $2",
         key.user_id,

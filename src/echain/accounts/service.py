@@ -11,8 +11,10 @@ from uuid import UUID
 
 import msgspec
 
-from echain.accounts import rules, siwe, store
+from echain.accounts import adminstore, rules, siwe, store
 from echain.accounts.accesstokens import AccessTokens
+from echain.accounts.admins import Administrators
+from echain.accounts.admintypes import UserSuspended
 from echain.accounts.authentication import Authenticator
 from echain.accounts.signature import parse_signature, personal_digest, require_signed_by
 from echain.accounts.tokens import (
@@ -41,9 +43,9 @@ from echain.chain.contractwallet import ContractWallets
 from echain.edge.http import Caller
 from echain.infra import outbox
 from echain.infra.database import Connection, Database, Tx
+from echain.kernel.errors import invalid_field
 from echain.kernel.evm import Address, checksum
 from echain.kernel.ids import uuid7
-from echain.kernel.errors import invalid_field
 from echain.kernel.messages import Message
 from echain.kernel.time import Clock
 
@@ -57,9 +59,14 @@ class Reused(msgspec.Struct, frozen=True):
     session_id: UUID
 
 
-def authenticator(database: Database, clock: Clock, tokens: AccessTokens) -> Authenticator:
-    """Return what tells requests' callers by their access tokens, which ``tokens`` makes and checks."""
-    return Authenticator(database, clock, tokens)
+def authenticator(
+    database: Database, clock: Clock, tokens: AccessTokens, admins: Administrators | None = None
+) -> Authenticator:
+    """Return what tells requests' callers by their access tokens, which ``tokens`` makes and checks.
+
+    ``admins`` says whose wallet administers the platform; nobody's does without.
+    """
+    return Authenticator(database, clock, tokens, admins=admins)
 
 
 async def issue_nonce(
@@ -128,6 +135,7 @@ async def sign_in(
     Raises:
         NonceUnknown: ``browser`` was not given this nonce, or it was used, or it is over 10 minutes old.
         NonceForAnotherAddress: it was asked for with another address.
+        UserSuspended: an administrator has suspended the user.
     """
     holder = _browser_hash(browser or "")
     if not await store.delete_nonce(tx, proof.nonce, holder, proof.address, now=now):
@@ -153,7 +161,12 @@ async def open_session(
     """Open a session of a user who has just proved who they are; it is always a new one.
 
     ``address`` is the wallet that proved it, of that user; None when it was somebody else's word.
+
+    Raises:
+        UserSuspended: an administrator has suspended the user.
     """
+    if await adminstore.suspended(tx, user_id):
+        raise UserSuspended
     session = store.NewSession(uuid7(), user_id, address, device, now, now + rules.SESSION_LIFE, method)
     grant = _grant(tokens, session, new_token(REFRESH_PREFIX), jti=secrets.token_urlsafe(16), at=now)
     await store.insert_session(tx, session, _stored(grant), forget_before=now - _DEAD_SESSIONS_KEPT)
@@ -224,8 +237,11 @@ async def name_session(tx: Tx, user: Caller, session_id: UUID, name: str | None,
     """Call one of the user's sessions by a name that tells them the device; None takes the name away.
 
     Raises:
+        Invalid: the name cannot be shown safely.
         SessionNotFound: the user has no such live session.
     """
+    if name is not None and not rules.is_shown_safely(name):
+        raise invalid_field("name", "letters, digits, signs and single spaces inside")
     row = await store.rename_session(tx, user.id, session_id, name, now=now)
     if row is None:
         raise SessionNotFound
@@ -237,11 +253,8 @@ async def users_of(connection: Connection, addresses: Collection[Address]) -> di
     if not addresses:
         return {}
     rows = await store.users_of(connection, addresses)
-        Invalid: the name cannot be shown safely.
     return {Address(row["address"]): row["user_id"] for row in rows}
 
-    if name is not None and not rules.is_shown_safely(name):
-        raise invalid_field("name", "letters, digits, signs and single spaces inside")
 
 async def addresses_of(connection: Connection, user_id: UUID) -> Sequence[Address]:
     """Return a user's wallets, the first that signed in first."""
