@@ -10,6 +10,7 @@ from typing import Final
 
 from tests.policy.policies import (
     Policy,
+    admin,
     anyone,
     gate,
     member,
@@ -195,6 +196,28 @@ ROUTES: Final[dict[str, Policy | tuple[Policy, ...]]] = {
         member("delivery", "WEBHOOKS", HOOK, "webhooks:write"),
         member("delivery_alone", "WEBHOOKS", DELIVERY, "webhooks:write", within=HOOK),
     ),
+    # The desk of the platform's administrators.
+    "GET /api/v1/admin/admins": admin(),
+    "POST /api/v1/admin/admins": admin(confirm="admin.grant"),
+    "DELETE /api/v1/admin/admins/{address}": admin(
+        "administrator", "admin.administrator_not_found", confirm="admin.revoke"
+    ),
+    "GET /api/v1/admin/users": admin(),
+    "GET /api/v1/admin/users/{id}": admin("user", "admin.user_not_found"),
+    "POST /api/v1/admin/users/{id}/suspend": admin("user", "admin.user_not_found", confirm="user.suspend"),
+    "POST /api/v1/admin/users/{id}/reinstate": admin(
+        "suspended_user", "admin.user_not_found", confirm="user.reinstate"
+    ),
+    "GET /api/v1/admin/organizations": admin(),
+    "GET /api/v1/admin/organizations/{id}": admin("organization", "organizations.not_found"),
+    "GET /api/v1/admin/alarms": admin(),
+    "GET /api/v1/admin/alarms/{id}": admin("alarm", "security.alarm_not_found"),
+    "POST /api/v1/admin/alarms/{id}/acknowledge": admin("alarm", "security.alarm_not_found"),
+    "GET /api/v1/admin/queues": admin(),
+    "GET /api/v1/admin/jobs": admin(),
+    "POST /api/v1/admin/jobs/{id}/retry": admin("dead_job", "jobs.not_found"),
+    "GET /api/v1/admin/chains": admin(),
+    "GET /api/v1/admin/audit": admin(),
     # Telling people.
     "GET /api/v1/notifications": signed_in("notifications:read"),
     "GET /api/v1/notifications/unread": signed_in("notifications:read"),
