@@ -12,7 +12,7 @@ import msgspec
 
 from echain.edge.http import Caller, Rendered
 from echain.edge.http.etag import etag_of
-from echain.events import resource, service, store
+from echain.events import drafts, resource, service, store
 from echain.events.types import Event, EventNotFound
 from echain.infra.cache import Cache, Kept
 from echain.infra.database import Database, Row
@@ -121,7 +121,7 @@ class Details:
             raise EventNotFound
         await service.standing_to_draft(self._database, caller, row, Permission.EVENTS_READ)
         assert event.version is not None
-        tag = service.version_tag(event.version)
+        tag = drafts.version_tag(event.version)
         return Rendered(msgspec.json.encode(event), f'"{tag}"'.encode())
 
     def _remember(self, event_id: UUID, name: str) -> None:

@@ -25,11 +25,11 @@ from echain.edge.http import (
     post,
     put,
 )
-from echain.events import listing, resource, service
+from echain.events import drafts, listing, resource, service
 from echain.events.detail import Details
+from echain.events.drafts import HeldDraft
 from echain.events.intents import Intents
 from echain.events.listing import EventFilter, EventSearch, Mark
-from echain.events.service import HeldDraft
 from echain.events.types import (
     AlreadyPublished,
     AlreadyWithdrawn,
@@ -242,7 +242,7 @@ def _draft_endpoints(database: Database, intents: Intents) -> list[Endpoint]:
     async def create(call: Call[Nothing, Nothing, NewDraft]) -> Reply:
         async with database.transaction() as tx:
             await call.once(tx)
-            drafted = await service.create_draft(tx, call.user, call.body, intents, now=call.now)
+            drafted = await drafts.create_draft(tx, call.user, call.body, intents, now=call.now)
             event, draft = drafted.event, drafted.after
             if drafted.founded is not None:
                 await call.audit(
@@ -268,7 +268,7 @@ def _draft_endpoints(database: Database, intents: Intents) -> list[Endpoint]:
     )
     async def replace(call: Call[EventPath, Nothing, DraftUpdate]) -> Reply:
         async with database.transaction() as tx:
-            drafted = await service.replace_draft(
+            drafted = await drafts.replace_draft(
                 tx,
                 call.path.id,
                 call.user,
@@ -288,7 +288,7 @@ def _draft_endpoints(database: Database, intents: Intents) -> list[Endpoint]:
 
 def _tag(event: Event) -> tuple[tuple[str, str], ...]:
     assert event.version is not None
-    return (("ETag", f'"{service.version_tag(event.version)}"'),)
+    return (("ETag", f'"{drafts.version_tag(event.version)}"'),)
 
 
 def _organizer_endpoints(database: Database, intents: Intents, public_url: str) -> list[Endpoint]:
@@ -305,12 +305,12 @@ def _organizer_endpoints(database: Database, intents: Intents, public_url: str) 
     )
     async def publish(call: Call[EventPath, Nothing, Nothing]) -> Intent:
         async with database.transaction() as tx:
-            kept = await service.keep_document(
+            kept = await drafts.keep_document(
                 tx, call.path.id, call.user, intents, public_url=public_url, now=call.now
             )
             diff = {"metadataHash": [None, kept.document.hash], "organizer": [None, kept.organizer]}
             await _audit(call, tx, "event.document_kept", kept.draft, diff)
-        return await service.creation_intent(intents, kept, public_url=public_url)
+        return await drafts.creation_intent(intents, kept, public_url=public_url)
 
     @delete(
         "/api/v1/events/{id}",
@@ -324,7 +324,7 @@ def _organizer_endpoints(database: Database, intents: Intents, public_url: str) 
     async def remove(call: Call[EventPath, Nothing, Nothing]) -> Deleted | Intent:
         try:
             async with database.transaction() as tx:
-                draft = await service.delete_draft(tx, call.path.id, call.user, now=call.now)
+                draft = await drafts.delete_draft(tx, call.path.id, call.user, now=call.now)
                 diff = audit.changed(draft.content, {})
                 await _audit(call, tx, "event.draft_deleted", draft, diff)
                 return Deleted(draft.id, deleted=True)

@@ -1,50 +1,38 @@
-"""Use cases of events: drafts, publishing, reading, and what slices above ask."""
+"""Use cases of published events, and what slices above ask."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from functools import cache
-from typing import Final
 from uuid import UUID
 from zoneinfo import available_timezones
 
-import msgspec
-
-from echain.accounts.types import address_of
 from echain.chain.intent import Intent
 from echain.edge.http import Caller
-from echain.events import holdings, resource, rules, store, tables
 from echain.events import intents as calls
+from echain.events import resource, rules, store, tables
 from echain.events.intents import Intents
 from echain.events.types import (
-    AlreadyPublished,
     Availability,
     Described,
-    Document,
-    DraftContent,
-    DraftUpdate,
-    Event,
     EventCancelled,
     EventEnded,
     EventNotFound,
     MetadataNotFound,
-    NewDraft,
     NotPublished,
     Published,
     Registration,
-    StaleVersion,
     Version,
 )
 from echain.infra import outbox
 from echain.infra.database import Connection, Database, Row, Tx
 from echain.kernel.errors import invalid_field
-from echain.kernel.evm import Address, Hash32, checksum, to_hex
-from echain.kernel.ids import uuid7
+from echain.kernel.evm import Address, Hash32, checksum
 from echain.kernel.messages import Message
 from echain.kernel.money import Wei
 from echain.organizations import service as organizations
-from echain.organizations.types import NoWallet, Permission, Standing
+from echain.organizations.types import Permission, Standing
 
 # What the slices above ask of the projections, and add to them, while they fold a block.
 EventKey = tables.EventKey
@@ -53,200 +41,11 @@ add_sold = tables.add_sold
 events_by_number = tables.events_by_number
 organizers_of = tables.organizers_of
 
-_METADATA_PATH: Final = "/api/v1/metadata/"
-
 
 @cache
 def time_zones() -> frozenset[str]:
     """Return the names of time zones that this machine knows; reads hundreds of files the first time."""
     return frozenset(available_timezones())
-
-
-class HeldDraft(msgspec.Struct, frozen=True):
-    """A draft that nobody else changes meanwhile: whose it is, and what it says; empty before it is made."""
-
-    id: UUID
-    organization_id: UUID | None
-    content: Mapping[str, object]
-    version: int | None
-
-
-class Drafted(msgspec.Struct, frozen=True):
-    """A draft as it was before, as it is after, and as it is shown.
-
-    ``founded`` is the organization that was made for it, if one was.
-    """
-
-    before: HeldDraft
-    after: HeldDraft
-    event: Event
-    founded: str | None = None
-
-
-async def create_draft(tx: Tx, caller: Caller, new: NewDraft, intents: Intents, *, now: datetime) -> Drafted:
-    """Keep a new draft of an organization and return it.
-
-    Without a named one it is for the organization of the caller's wallet, which is made when there is none.
-
-    Raises:
-        Invalid: the content could not be published; with every wrong field.
-        OrganizationNotFound, PermissionMissing, NoWallet: the named organization.
-        WalletNeeded, WalletTaken, PermissionMissing: that of the caller's wallet.
-    """
-    content = _checked(_content(new), intents, now)
-    standing, organizer, made = await _drafting(tx, caller, new.organization_id, now)
-    assert standing.organization_id is not None
-    draft = store.NewDraft(
-        id=uuid7(),
-        organization_id=standing.organization_id,
-        organizer=organizer,
-        chain_id=content.chain_id,
-        content=msgspec.to_builtins(content),
-        created_at=now,
-    )
-    await store.insert_draft(tx, draft)
-    event = resource.draft_event(
-        content,
-        draft_id=draft.id,
-        organizer=organizer,
-        organization_id=standing.organization_id,
-        organization_name=standing.name,
-        version=1,
-        metadata_hash=None,
-        created_at=now,
-        updated_at=now,
-    )
-    return Drafted(
-        before=HeldDraft(draft.id, standing.organization_id, {}, None),
-        after=HeldDraft(draft.id, standing.organization_id, draft.content, 1),
-        event=event,
-        founded=standing.name if made else None,
-    )
-
-
-async def _drafting(
-    tx: Tx, caller: Caller, organization_id: UUID | None, now: datetime
-) -> tuple[Standing, Address, bool]:
-    """Return for whom the caller drafts, the wallet that would publish it, and whether they are made anew."""
-    if organization_id is not None:
-        standing = await organizations.require_of(tx, caller, organization_id, Permission.EVENTS_WRITE)
-        return standing, await organizations.signer(tx, organization_id, caller.address), False
-    wallet = address_of(caller)
-    standing, made = await organizations.organization_of_wallet(
-        tx, caller, wallet, Permission.EVENTS_WRITE, now=now
-    )
-    if made:
-        await holdings.changed(tx, [wallet])
-    return standing, wallet, made
-
-
-async def replace_draft(
-    tx: Tx,
-    draft_id: UUID,
-    caller: Caller,
-    update: DraftUpdate,
-    *,
-    if_match: str | None,
-    intents: Intents,
-    now: datetime,
-) -> Drafted:
-    """Write the whole content of a draft that nobody changed since the caller read it, and return it.
-
-    Raises:
-        EventNotFound, PermissionMissing, AlreadyPublished: no draft that the caller may change.
-        StaleVersion: it is at another version by now.
-        Invalid: the content could not be published, or no version was given.
-    """
-    content = _checked(_content(update), intents, now)
-    draft = await _locked(tx, draft_id, caller, Permission.EVENTS_WRITE)
-    _check_version(draft["version"], update.version, if_match)
-    version: int = draft["version"] + 1
-    after: dict[str, object] = msgspec.to_builtins(content)
-    await store.replace_draft(
-        tx, draft_id, chain_id=content.chain_id, content=after, version=version, now=now
-    )
-    event = resource.draft_event(
-        content,
-        draft_id=draft_id,
-        organizer=Address(draft["organizer"]),
-        organization_id=draft["organization_id"],
-        organization_name=draft["organization_name"],
-        version=version,
-        metadata_hash=None,
-        created_at=draft["created_at"],
-        updated_at=now,
-    )
-    before = _held(draft)
-    return Drafted(before, HeldDraft(draft_id, before.organization_id, after, version), event)
-
-
-def version_tag(version: int) -> str:
-    """Return the unquoted ETag of a draft, which If-Match may say."""
-    return f"v{version}"
-
-
-async def delete_draft(tx: Tx, draft_id: UUID, caller: Caller, *, now: datetime) -> HeldDraft:
-    """Hide a draft and return it as it was; deleting it again finds nothing.
-
-    Raises:
-        EventNotFound, PermissionMissing, AlreadyPublished: no draft that the caller may delete.
-    """
-    draft = await _locked(tx, draft_id, caller, Permission.EVENTS_WRITE)
-    await store.delete_draft(tx, draft_id, now)
-    return _held(draft)
-
-
-class Kept(msgspec.Struct, frozen=True):
-    """A draft whose document is kept, and the wallet that is to publish it."""
-
-    draft: HeldDraft
-    organizer: Address
-    content: DraftContent
-    document: Document
-
-
-async def keep_document(
-    tx: Tx, draft_id: UUID, caller: Caller, intents: Intents, *, public_url: str, now: datetime
-) -> Kept:
-    """Keep the metadata document of a draft as it is now, so that its hash may go on chain.
-
-    Raises:
-        EventNotFound, PermissionMissing, AlreadyPublished: no draft that the caller may publish.
-        NoWallet: the draft's wallet has left the organization, which has no other.
-        Invalid: time has passed and the content no longer holds.
-    """
-    draft = await _locked(tx, draft_id, caller, Permission.EVENTS_PUBLISH)
-    if draft["publisher"] is None:
-        raise NoWallet
-    organizer = Address(draft["publisher"])
-    content = _checked(resource.content_of(draft["content"]), intents, now)
-    document = resource.document_of(content, draft_id, organizer, public_url)
-    if len(metadata_uri(public_url, document.hash).encode()) > rules.MAX_URI_BYTES:
-        raise ValueError("the public URL is so long that no metadata URI fits the contract")
-    await store.keep_document(tx, draft_id, organizer, document=document, chain_id=content.chain_id, now=now)
-    return Kept(_held(draft), organizer, content, document)
-
-
-async def creation_intent(intents: Intents, kept: Kept, *, public_url: str) -> Intent:
-    """Return the transaction by which the draft's wallet creates the event on its chain.
-
-    Raises:
-        CreationRefused: the factory is paused, not ready, or closed to this wallet.
-        Reverted, InsufficientFunds, ChainUnreachable, ChainNotServed: see `Intents.prepare`.
-    """
-    return await intents.prepare(
-        kept.content.chain_id,
-        sender=kept.organizer,
-        to=await intents.factory(kept.content.chain_id),
-        data=calls.creation_call(kept.content, kept.document, metadata_uri(public_url, kept.document.hash)),
-        summary=f"Create the event “{kept.content.title}”",
-        refusals=calls.CREATION_REFUSALS,
-    )
-
-
-def metadata_uri(public_url: str, metadata_hash: Hash32) -> str:
-    """Return where a metadata document is served."""
-    return f"{public_url.rstrip('/')}{_METADATA_PATH}{to_hex(metadata_hash)}"
 
 
 async def document(database: Database, metadata_hash: Hash32) -> bytes:
@@ -347,22 +146,6 @@ async def standing_to_draft(
     )
 
 
-async def owned(database: Database | Connection, event_id: UUID, organizer: Address) -> Published:
-    """Return a published event of this organizer.
-
-    Raises:
-        EventNotFound: somebody else's, or none.
-        NotPublished: the organizer's own draft.
-    """
-    row = await store.published(database, event_id)
-    if row is None:
-        draft = await store.event(database, event_id)
-        raise NotPublished if draft is not None and draft["organizer"] == organizer else EventNotFound
-    if row["organizer"] != organizer:
-        raise EventNotFound
-    return _published(row)
-
-
 async def cancel_intent(intents: Intents, event: Published) -> Intent:
     """Return the transaction that cancels an event for good.
 
@@ -426,38 +209,6 @@ async def register(tx: Tx, event_id: UUID, attendee: Address, *, now: datetime) 
         channels = (f"event:{event.id}", f"user:{registration.address}")
         await outbox.publish(tx, [Message(channels, "registered", data)])
     return registration, new
-
-
-def _checked(content: DraftContent, intents: Intents, now: datetime) -> DraftContent:
-    rules.check(content, now=now, chain_ids=intents.chain_ids, zones=time_zones())
-    return rules.in_utc(content)
-
-
-def _content(sent: NewDraft | DraftUpdate) -> DraftContent:
-    return DraftContent(**{name: getattr(sent, name) for name in DraftContent.__struct_fields__})
-
-
-async def _locked(tx: Tx, draft_id: UUID, caller: Caller, permission: Permission) -> Row:
-    draft = await store.lock_draft(tx, draft_id)
-    if draft is not None and draft["event_id"] is None:
-        await standing_to_draft(tx, caller, draft, permission)
-        return draft
-    await managed(tx, draft_id, caller, permission)
-    raise AlreadyPublished
-
-
-def _held(draft: Row) -> HeldDraft:
-    content = msgspec.json.decode(draft["content"], type=dict[str, object])
-    return HeldDraft(draft["id"], draft["organization_id"], content, draft["version"])
-
-
-def _check_version(current: int, version: int | None, if_match: str | None) -> None:
-    if version is None and if_match is None:
-        raise invalid_field("version", "say which version you changed, here or in If-Match")
-    tags = None if if_match is None else [tag.strip() for tag in if_match.split(",")]
-    tag_holds = tags is None or "*" in tags or f'"{version_tag(current)}"' in tags
-    if not tag_holds or (version is not None and version != current):
-        raise StaleVersion(None, version=current)
 
 
 def _published(row: Row) -> Published:

@@ -317,13 +317,6 @@ class MetadataNotFound(EchainError):
     code = "events.metadata_not_found"
 
 
-class NotOrganizer(EchainError):
-    """Only the event's organizer may do this; sign in with the wallet that created it."""
-
-    kind = Kind.FORBIDDEN
-    code = "events.not_organizer"
-
-
 class StaleVersion(EchainError):
     """The draft was changed meanwhile; read it again and repeat your change."""
 
