@@ -168,7 +168,10 @@ async def test_an_account_of_another_house_signs_in(browser: Browser, clock: Clo
     account = await deploy(CODES["KeyAccount"] + encode(("address",), (KEY.address,)).hex())
     message = await message_of(browser, account, clock)
     signature = nested(account, personal_digest(message))
-    assert (await browser.verify(message, signature)).data["address"] == parse_and_show(account)
+    grant = (await browser.verify(message, signature)).data
+    assert grant["address"] == parse_and_show(account)
+    browser.token = grant["accessToken"]
+    assert [one["method"] for one in (await browser.get("/sessions")).data] == ["contract_wallet"]
 
 
 async def test_a_signature_for_one_account_is_none_for_another_of_the_same_key(

@@ -354,6 +354,60 @@ async def test_a_user_ends_a_session_from_another_device(
     assert (await browser.delete(f"/sessions/{lost['sessionId']}")).status == 404
 
 
+async def test_a_user_names_a_device_and_takes_the_name_away_again(
+    browser: Browser, other_browser: Browser, wallet: Wallet
+) -> None:
+    mine, till = await wallet.sign_in(browser), await wallet.sign_in(other_browser)
+    for name in ("Till at the door", "Kasse 2, Süd", "受付", "x" * 80, None):
+        answer = await browser.send("PUT", f"/sessions/{till['sessionId']}", {"name": name})
+        assert (answer.status, answer.data["name"], answer.data["current"]) == (200, name, False)
+        names = {one["id"]: one["name"] for one in (await browser.get("/sessions")).data}
+        assert names == {mine["sessionId"]: None, till["sessionId"]: name}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        " ",
+        " till",
+        "till ",
+        "a  b",
+        "a\tb",
+        "a\nb",
+        "\u202eevil",
+        "a\u200bb",
+        "\u2066x",
+        "a\u00a0b",
+        "\ud800",
+        "\x00",
+        "x" * 81,
+        1,
+        ["x"],
+    ],
+    ids=ascii,
+)
+async def test_a_name_is_one_that_reads_as_what_it_is(browser: Browser, wallet: Wallet, name: object) -> None:
+    session = (await wallet.sign_in(browser))["sessionId"]
+    answer = await browser.send("PUT", f"/sessions/{session}", {"name": name})
+    assert answer.status in (400, 422)
+    assert (await browser.get("/sessions")).data[0]["name"] is None
+
+
+async def test_nobody_names_a_strangers_session_or_one_that_ended(
+    browser: Browser, other_browser: Browser, clock: Clock, wallet: Wallet, process: Process
+) -> None:
+    await wallet.sign_in(browser)
+    stranger = Browser(process)
+    theirs = await Wallet(clock).sign_in(stranger)
+    ended = await wallet.sign_in(other_browser)
+    await other_browser.post("/logout")
+    for session in (theirs["sessionId"], ended["sessionId"], "0198a000-0000-7000-8000-000000000000"):
+        answer = await browser.send("PUT", f"/sessions/{session}", {"name": "Mine"})
+        assert (answer.status, answer.code) == (404, "auth.session_not_found")
+    assert (await stranger.get("/sessions")).data[0]["name"] is None
+
+
 async def test_nobody_ends_a_strangers_session(browser: Browser, clock: Clock, process: Process) -> None:
     await Wallet(clock).sign_in(browser)
     stranger = Browser(process)

@@ -11,8 +11,9 @@ from tests.infra.postoffice import post_office
 from tests.notify.pushservice import Browser
 from tests.notify.town import KEYS, Town
 
+from echain.accounts.accesstokens import AccessTokens
 from echain.entry import report
-from echain.entry.datakeys import COLUMNS, attend
+from echain.entry.datakeys import COLUMNS, attend, token_keys
 from echain.entry.settings import read
 from echain.infra.config import load
 from echain.infra.crypto import DataKeys, Unopenable
@@ -69,6 +70,16 @@ async def test_every_sealed_column_is_attended_to(database: Database) -> None:
     assert {(row["table_name"], row["column_name"]) for row in rows} == {
         (column.table, column.column) for column in COLUMNS
     }
+
+
+def test_the_keys_of_access_tokens_are_named_as_the_published_ones_are(tmp_path: Path) -> None:
+    settings = load({"ECHAIN_HOME": str(tmp_path), "ECHAIN_TOKEN_KEYS": f"{NEW},{OLD}"})
+    published = [key.kid for key in AccessTokens(settings.token_keys, issuer=settings.public_url).keys]
+    assert token_keys(settings) == [
+        f"{published[0]}  signs access tokens",
+        f"{published[1]}  checks access tokens",
+    ]
+    assert len(set(published)) == 2
 
 
 async def test_a_rotation_leaves_nothing_to_the_old_key(town: Town, tmp_path: Path) -> None:

@@ -194,11 +194,11 @@ def deploy(chain_id: int) -> None:
 @commands.command()
 @click.option("--rotate", is_flag=True, help="Seal everything anew with the first key.")
 def keys(rotate: bool) -> None:
-    """Show how many values of personal data each data key still seals."""
+    """Show how many values of personal data each data key still seals, and the keys of access tokens."""
     settings = _configured("keys")
-    from echain.entry.datakeys import attend
+    from echain.entry.datakeys import attend, token_keys
 
-    for line in asyncio.run(attend(settings, rotate=rotate)):
+    for line in [*asyncio.run(attend(settings, rotate=rotate)), *token_keys(settings)]:
         click.echo(line)
 
 

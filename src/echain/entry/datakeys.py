@@ -1,10 +1,11 @@
-"""The keys of personal data: which still seal what, and everything sealed anew with the first."""
+"""The keys: which still seal what personal data, all sealed anew with the first, and which sign tokens."""
 
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from typing import Final
 
+from echain.accounts.accesstokens import AccessTokens
 from echain.accounts.oidcstore import IDENTITIES, STARTS
 from echain.entry.connections import services
 from echain.infra.audit import ADDRESSES as AUDIT_SEALED
@@ -44,3 +45,12 @@ async def attend(config: Config, *, rotate: bool) -> list[str]:
         lines.append(f"{name}  {counted.pop(name, 0):>8}  {role}")
     lines += [f"{name}  {count:>8}  MISSING from ECHAIN_DATA_KEYS" for name, count in sorted(counted.items())]
     return lines
+
+
+def token_keys(config: Config) -> list[str]:
+    """Return a line a key of access tokens: its name, as `/.well-known/jwks.json` has it, and what it does."""
+    tokens = AccessTokens(config.token_keys, issuer=config.public_url)
+    return [
+        f"{key.kid}  {'signs' if place == 0 else 'checks'} access tokens"
+        for place, key in enumerate(tokens.keys)
+    ]
