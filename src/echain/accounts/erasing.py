@@ -12,7 +12,7 @@ import msgspec
 from echain.accounts import personal
 from echain.accounts.types import WalletNeeded
 from echain.edge.http import Caller
-from echain.infra.database import Connection, Database, Tx
+from echain.infra.database import AccountGone, Connection, Database, Tx
 from echain.infra.personal import Holding, Section, Subject, read
 from echain.kernel.errors import EchainError, Kind
 
@@ -21,11 +21,11 @@ FRESH: Final = timedelta(minutes=5)
 """How old a sign-in may be that stands for the signature of somebody without a wallet."""
 
 
-class AccountGone(EchainError):
-    """This account was erased just now; sign in again for a new one."""
+class AccountBusy(EchainError):
+    """The account is being changed at this very moment; try again."""
 
-    kind = Kind.UNAUTHENTICATED
-    code = "auth.account_gone"
+    kind = Kind.UNAVAILABLE
+    code = "auth.account_busy"
 
 
 class SignInNotFresh(EchainError):
@@ -111,11 +111,12 @@ async def require_fresh(database: Database, user: Caller, *, now: datetime) -> N
 async def erase(tx: Tx, user_id: UUID, holdings: Sequence[Holding], *, now: datetime) -> None:
     """Forget a person everywhere, or nowhere: the last of ``holdings`` is that of accounts.
 
-    Locks first, in one order: the user and the wallets, then what each part locks, then the user against
+    Locks first, in one order: the wallets and the user, then what each part locks, then the user against
     whoever refers to them by a foreign key. Those hold nothing that this waits for.
 
     Raises:
         AccountGone: it was erased meanwhile.
+        AccountBusy: a wallet came to it meanwhile; nothing is wrong with trying again.
         EchainError: somebody depends on this person; a part says who.
     """
     subject = await personal.lock_person(tx, user_id)
@@ -124,6 +125,9 @@ async def erase(tx: Tx, user_id: UUID, holdings: Sequence[Holding], *, now: date
     for holding in holdings:
         await holding.lock(tx, subject, now)
     await personal.lock_alone(tx, user_id)
+    settled = await personal.subject_of(tx, user_id)
+    if settled is None or set(settled.wallets) != set(subject.wallets):
+        raise AccountBusy
     for holding in holdings:
         await holding.forget(tx, subject, now)
 

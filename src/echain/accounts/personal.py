@@ -77,16 +77,16 @@ async def opened_at(connection: Connection, session_id: UUID) -> datetime | None
 
 
 async def lock_person(tx: Tx, user_id: UUID) -> Subject | None:
-    """Return a user with all wallets, and let nobody sign in as them until ``tx`` ends; None: there is none.
+    """Return a user with all wallets, and let none of them sign in until ``tx`` ends; None: there is none.
 
-    The wallets' rows are taken in the weaker mode: whoever signs in holds a wallet's row first and asks for
-    the user's by a foreign key then, and that must not wait for us while we wait for the wallet.
+    In the order of a sign-in, which holds the wallet when it asks for the user. And in the weaker mode, for
+    whoever holds the user's row may still have to see by a foreign key that the wallet is there.
     """
-    if await tx.fetchval("SELECT TRUE FROM users WHERE id = $1 FOR NO KEY UPDATE", user_id) is None:
-        return None
     rows = await tx.fetch(
         "SELECT address FROM wallets WHERE user_id = $1 ORDER BY address FOR NO KEY UPDATE", user_id
     )
+    if await tx.fetchval("SELECT TRUE FROM users WHERE id = $1 FOR NO KEY UPDATE", user_id) is None:
+        return None
     return Subject(user_id, tuple(Address(row["address"]) for row in rows))
 
 

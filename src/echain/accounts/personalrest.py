@@ -12,12 +12,12 @@ import structlog
 from echain.accounts import confirmations, erasing
 from echain.accounts.authentication import Authenticator
 from echain.accounts.confirmations import Confirmed
-from echain.accounts.erasing import AccountGone, Export, Part, SectionUnknown, SignInNotFresh
+from echain.accounts.erasing import AccountBusy, Export, Part, SectionUnknown, SignInNotFresh
 from echain.accounts.types import ConfirmationInvalid, ConfirmationNeeded, WalletNeeded
 from echain.chain.contractwallet import ContractWallets, SignatureUnverifiable
 from echain.edge.http import SESSIONS_ONLY, Auth, Call, Endpoint, Nothing, Reply, delete, get
 from echain.edge.http.limits import LimitReached
-from echain.infra.database import Database
+from echain.infra.database import AccountGone, Database
 from echain.infra.personal import Holding, Section
 from echain.infra.quota import Quota, Quotas
 from echain.kernel.errors import EchainError
@@ -135,7 +135,7 @@ def _erasing(
         auth=Auth.USER,
         errors=(
             *(ConfirmationNeeded, ConfirmationInvalid, SignatureUnverifiable),
-            *(SignInNotFresh, WalletNeeded, AccountGone, *refusals),
+            *(SignInNotFresh, WalletNeeded, AccountGone, AccountBusy, *refusals),
         ),
         description="Confirmed by the wallet: action `account.erase`, the target is your user id. Who has no "
         "wallet signs in anew, at most five minutes before. What stays, and why: docs/privacy.md.",
@@ -158,7 +158,7 @@ def _erasing(
             try:
                 await erased(call, confirmed)
                 break
-            except asyncpg.DeadlockDetectedError:
+            except (asyncpg.DeadlockDetectedError, AccountBusy):
                 # Somebody who told this person something held what was wanted here, and the other way round.
                 if not left:
                     raise

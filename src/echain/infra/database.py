@@ -68,6 +68,17 @@ class DatabaseUnavailable(EchainError):
     code = "database.unavailable"
 
 
+class AccountGone(EchainError):
+    """This account was erased just now; sign in again for a new one."""
+
+    kind = Kind.UNAUTHENTICATED
+    code = "auth.account_gone"
+
+
+_NO_SUCH_USER: Final = 'is not present in table "users".'
+"""What PostgreSQL says to who writes about somebody that was erased since their request was let in."""
+
+
 class Database:
     """A pool of at most ``size`` connections to one PostgreSQL database.
 
@@ -169,12 +180,17 @@ class Database:
 
         Raises:
             DatabaseUnavailable: the server is gone, or no connection came free within 10 s.
+            AccountGone: what was written belongs to a user who was erased meanwhile.
         """
         connection = await self._acquire()
         try:
             yield connection
         except (*_LOST, *_BROKEN) as error:
             raise self._translated(error, connection) from error
+        except asyncpg.ForeignKeyViolationError as error:
+            if (getattr(error, "detail", None) or "").endswith(_NO_SUCH_USER):
+                raise AccountGone from error
+            raise
         finally:
             self._give_back(connection)
 
