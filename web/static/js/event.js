@@ -1,5 +1,6 @@
-// How many tickets are left, as it changes.
+// An event's page: how many tickets are left, as it changes, and buying them.
 import { listen } from './live.js'
+import { purchase } from './purchase.js'
 
 const tickets = document.querySelector('[data-event]')
 const left = document.getElementById('left').innerHTML
@@ -8,6 +9,7 @@ const few = Number(tickets.dataset.few)
 const number = new Intl.NumberFormat(document.documentElement.lang)
 const CHANGES = new Set(['ticket_sold', 'ticket_refunded', 'price_update', 'event_updated', 'reverted'])
 let asked = 0
+let next = Promise.withResolvers()
 
 function show (tier) {
   const row = tickets.querySelector(`[data-tier="${tier.tierId}"]`)
@@ -15,6 +17,7 @@ function show (tier) {
   const state = row.querySelector('.state')
   row.dataset.state = tier.state
   row.querySelector('meter').value = tier.sold
+  row.querySelector('form')?.toggleAttribute('hidden', tier.state !== 'on_sale')
   if (tier.state === 'on_sale') {
     state.textContent = left.replace('{left}', number.format(tier.remaining))
     state.classList.toggle('few', tier.remaining <= few)
@@ -37,6 +40,23 @@ for (const span of tickets.querySelectorAll('[data-left]')) {
   span.parentElement.classList.toggle('few', Number(span.dataset.left) <= few)
 }
 listen(tickets.dataset.live, [`event:${tickets.dataset.event}`], {
-  heard: message => { if (CHANGES.has(message.type)) read(message.id) },
+  heard: message => {
+    next.resolve()
+    next = Promise.withResolvers()
+    if (CHANGES.has(message.type)) read(message.id)
+  },
   stale: () => read()
 })
+
+for (const form of tickets.querySelectorAll('form')) {
+  form.hidden = form.closest('li').dataset.state !== 'on_sale'
+  form.addEventListener('submit', event => {
+    event.preventDefault()
+    const order = {
+      eventId: tickets.dataset.event,
+      tierId: Number(form.closest('li').dataset.tier),
+      quantity: Number(new FormData(form).get('quantity'))
+    }
+    purchase(order, Number(tickets.dataset.chain), () => next.promise)
+  })
+}
