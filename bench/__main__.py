@@ -25,6 +25,7 @@ RESULTS = Path(__file__).parent / "results.json"
 
 MEASUREMENTS = {
     "bench.http_api": ("http_cached_rps", "http_row_rps", "http_list_rps", "http_insert_rps"),
+    "bench.http_full": ("http_full_ratio",),
     "bench.orders": (
         *("order_rps", "order_ms_p50", "order_ms_p99"),
         *("order_rps_alone", "order_ms_p50_alone", "order_ms_p99_alone"),

@@ -8,12 +8,11 @@ through the same pool. Each figure is the median of several rounds in which both
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -22,10 +21,10 @@ from uuid import UUID
 import aiohttp
 import msgspec
 
-from bench import load
+from bench import load, served
 from bench.load import Load
 from bench.rows import Row
-from bench.signin import Wallet
+from bench.wallet import CHAIN_ID, Wallet
 from echain.infra.database import Database
 from echain.infra.embedded.child import free_port
 from echain.infra.embedded.postgres import Postgres
@@ -34,13 +33,11 @@ from echain.kernel.evm import Address, Hash32, keccak
 from echain.kernel.ids import derived_id, uuid7
 from echain.kernel.time import utc_now
 
-CHAIN_ID: Final = 84532
 SHORT_EVENTS: Final = 200
 LONG_EVENTS: Final = 50
 DRAFTS: Final = 50
 PAGE_BYTES: Final = 8_192
 ROUNDS: Final = 3
-START_SECONDS: Final = 60
 ORGANIZER: Final = Address(b"\x33" * 20)
 
 # Requests a second on the same kind of machine (two cores, the client on one): `docs/adr/0002`.
@@ -56,9 +53,9 @@ async def measure() -> list[Row]:
     """Return the four rows of the HTTP interface, in requests a second with 64 connections."""
     with tempfile.TemporaryDirectory() as folder, Postgres(Path(folder) / "postgres") as postgres:
         url = postgres.url()
-        await _laid_out(postgres.url("postgres"), url)
-        async with _api(url, Path(folder)) as api, floor_server(url) as bare:
-            token, drafts = await _drafts(api)
+        await laid_out(postgres.url("postgres"), url)
+        async with api_server(url, Path(folder)) as api, floor_server(url) as bare:
+            token, drafts = await drafts_of(api)
             return [row async for row in _rows(api, bare, token, drafts)]
 
 
@@ -88,7 +85,7 @@ async def _rows(api: int, bare: int, token: str, drafts: Sequence[str]) -> Async
         b"HTTP/1.1 200 OK\r\ncontent-length: 8192\r\n\r\n" + bytes(PAGE_BYTES), b"GET"
     )
     for name, (ours, floors) in cases.items():
-        measured, floor = await _in_turns((api, ours), (bare, floors))
+        measured, floor = await in_turns((api, ours), (bare, floors))
         note = (
             f"p99 {measured.p99:.0f} ms, floor's {floor.p99:.0f} ms at full load; "
             f"one process; load generator's limit {generator:,.0f}/s"
@@ -96,7 +93,7 @@ async def _rows(api: int, bare: int, token: str, drafts: Sequence[str]) -> Async
         yield Row(name, measured.rate, "requests/s", floor.rate, {"Fastify": FASTIFY[name]}, note)
 
 
-async def _in_turns(*sides: tuple[int, list[bytes]]) -> list[Load]:
+async def in_turns(*sides: tuple[int, list[bytes]]) -> list[Load]:
     """Return each side's median round."""
     found: list[list[Load]] = [[] for _ in sides]
     for _ in range(ROUNDS):
@@ -124,12 +121,17 @@ def request(method: str, path: str, headers: Mapping[str, str] | None = None, bo
 # ---- what is read and written
 
 
-async def _laid_out(maintenance_url: str, url: str) -> None:
-    """Create the database and its events: short ones that come first in lists, long ones to be cached."""
+async def made(maintenance_url: str, url: str) -> None:
+    """Create the database, empty."""
     maintenance = await Database.connect(maintenance_url, size=1, name="bench")
     await maintenance.execute("CREATE DATABASE echain")
     await maintenance.close()
     await migrate(url)
+
+
+async def laid_out(maintenance_url: str, url: str) -> None:
+    """Create the database and its events: short ones that come first in lists, long ones to be cached."""
+    await made(maintenance_url, url)
     database = await Database.connect(url, size=1, name="bench")
     for number in range(SHORT_EVENTS + LONG_EVENTS):
         await _event(database, number, 300 if number < SHORT_EVENTS else PAGE_BYTES - 1_500)
@@ -206,7 +208,7 @@ async def _event(database: Database, number: int, description_bytes: int) -> Non
     )
 
 
-async def _drafts(port: int) -> tuple[str, list[str]]:
+async def drafts_of(port: int) -> tuple[str, list[str]]:
     """Sign somebody in and let them make drafts; return their token and the drafts' ids."""
     origin = f"http://127.0.0.1:{port}"
     jar = aiohttp.CookieJar(unsafe=True)  # the address has no name, and stock jars leave such cookies out
@@ -228,27 +230,36 @@ async def _drafts(port: int) -> tuple[str, list[str]]:
 
 
 @asynccontextmanager
-async def _api(url: str, folder: Path) -> AsyncGenerator[int]:
-    """Run the real API in a process of its own; its node is away, which these requests do not need."""
+async def api_server(
+    url: str, folder: Path, *, log: Path | None = None, **variables: str
+) -> AsyncGenerator[int]:
+    """Run the real API in a process of its own; its node is away, which these requests do not need.
+
+    Nothing is limited or logged unless ``variables`` say so; ``log`` is the file that it writes to.
+    """
     port = free_port()
-    others = {name: text for name, text in os.environ.items() if not name.startswith("ECHAIN_")}
-    environment = others | {
-        "ECHAIN_HOME": str(folder / "home"),
-        "ECHAIN_PORT": str(port),
-        "ECHAIN_PUBLIC_URL": f"http://127.0.0.1:{port}",
-        "ECHAIN_DATABASE_URL": url,
-        "ECHAIN_CHAINS": str(CHAIN_ID),
-        f"ECHAIN_RPC_URL_{CHAIN_ID}": "http://127.0.0.1:9",
-        "ECHAIN_LOG_LEVEL": "error",
-        "ECHAIN_LOG_FORMAT": "json",
-        # One caller asks as often as a machine can.
-        "ECHAIN_LIMITS": "false",
-    }
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "echain.entry.cli", "api"), env=environment
+    environment = served.environment_of(
+        {
+            "ECHAIN_HOME": str(folder / "home"),
+            "ECHAIN_PORT": str(port),
+            "ECHAIN_PUBLIC_URL": f"http://127.0.0.1:{port}",
+            "ECHAIN_DATABASE_URL": url,
+            "ECHAIN_CHAINS": str(CHAIN_ID),
+            f"ECHAIN_RPC_URL_{CHAIN_ID}": "http://127.0.0.1:9",
+            "ECHAIN_LOG_LEVEL": "error",
+            "ECHAIN_LOG_FORMAT": "json",
+            # One caller asks as often as a machine can.
+            "ECHAIN_LIMITS": "false",
+            "ECHAIN_ACCESS_LOG": "false",
+            **variables,
+        }
     )
+    with log.open("wb") if log else nullcontext() as output:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "echain.entry.cli", "api"), env=environment, stderr=output
+        )
     try:
-        await _listening(port, process)
+        await served.listening(port, process)
         load.pin(process.pid, last=False)
         yield port
     finally:
@@ -268,19 +279,6 @@ async def floor_server(url: str) -> AsyncGenerator[int]:
             yield listening.getsockname()[1]
         finally:
             await _ended(process)
-
-
-async def _listening(port: int, process: asyncio.subprocess.Process) -> None:
-    async with asyncio.timeout(START_SECONDS):
-        while process.returncode is None:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.05)
-                continue
-            writer.close()
-            return
-    raise RuntimeError("the API did not start")
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:

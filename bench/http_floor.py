@@ -15,6 +15,7 @@ import msgspec
 import uvicorn
 import uvloop
 
+from echain.accounts.signature import personal_digest, recover
 from echain.events import listing, resource, store
 from echain.events.listing import EventFilter
 from echain.events.types import DraftContent
@@ -28,12 +29,19 @@ ORGANIZER: Final = Address(b"\x33" * 20)
 PER_PAGE: Final = 20
 META: Final = b',"meta":{"timestamp":"2026-12-01T19:00:00.000Z","requestId":"5f0c1b7a9e3d2468-1a2b"}}'
 
+
+class _SignIn(msgspec.Struct):
+    message: str
+    signature: str
+
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(DraftContent).decode
+_decode_sign_in = msgspec.json.Decoder(_SignIn).decode
 
 
 class Bare:
-    """Answers four paths by their first letter."""
+    """Answers by the first word of a path."""
 
     def __init__(self, url: str) -> None:
         self._database = Database.lazy(url, size=POOL, name="bench floor")
@@ -48,6 +56,8 @@ class Bare:
             body = await self._row(UUID(rest))
         elif kind == "list":
             body = await self._list(int(rest))
+        elif kind == "signin":
+            body = await self._sign_in((await receive())["body"])
         else:
             body = await self._insert((await receive())["body"])
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
@@ -91,6 +101,16 @@ class Bare:
             updated_at=now,
         )
         return _enveloped(_encode(event))
+
+    async def _sign_in(self, body: bytes) -> bytes:
+        sign_in = _decode_sign_in(body)
+        digest = personal_digest(sign_in.message)
+        address = recover(digest, bytes.fromhex(sign_in.signature[2:]))
+        await self._database.execute(
+            "INSERT INTO sign_in_nonces (nonce, browser_hash, address, expires_at) VALUES ($1, $2, $3, $4)",
+            *(uuid7().hex, digest, address, utc_now()),
+        )
+        return META
 
 
 def _enveloped(data: bytes) -> bytes:

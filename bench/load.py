@@ -2,7 +2,7 @@
 
 As a program of its own it is one process on one core, so that it takes nothing from the server's:
 ``python -m bench.load PORT CONNECTIONS SECONDS`` reads the requests from standard input as a msgpack list of
-bytes and writes what it found as JSON.
+bytes and writes what it found as JSON. With 0 seconds each request is sent once.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Load(msgspec.Struct, frozen=True):
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, requests: Iterator[bytes], run: _Run) -> None:
+    def __init__(self, requests: Iterator[bytes], run: _Run | _Once) -> None:
         self._requests = requests
         self._run = run
         self._awaited = -1
@@ -44,8 +44,10 @@ class _Connection(asyncio.Protocol):
         self._next()
 
     def _next(self) -> None:
-        self._sent = time.perf_counter()
-        self._transport.write(next(self._requests))
+        request = next(self._requests, None)
+        if request is not None:
+            self._sent = time.perf_counter()
+            self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         if self._awaited < 0:
@@ -94,17 +96,50 @@ class _Run:
             self.over.set()
 
 
+class _Once:
+    """A run that ends with the last answer; the first fifth of them only warms up."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._warm = count // 5
+        self._answers = 0
+        self.began = self.ended = 0.0
+        self.failed = 0
+        self.latencies: list[float] = []
+        self.over = asyncio.Event()
+        self.error: BaseException | None = None
+
+    def answered(self, now: float, latency: float) -> bool:
+        """Take one answer in; return whether the run goes on."""
+        self._answers += 1
+        if self._answers == self._warm:
+            self.began = now
+        elif self._answers > self._warm:
+            self.latencies.append(latency)
+        if self._answers == self._count:
+            self.ended = now
+            self.over.set()
+        return self._answers < self._count
+
+    def lost(self, exc: Exception | None) -> None:
+        if not self.over.is_set():
+            self.error = exc or ConnectionError("the server closed a connection")
+            self.over.set()
+
+
 async def run(port: int, connections: int, seconds: float, requests: Sequence[bytes]) -> Load:
     """Send ``requests`` in turn, over and over, for ``seconds`` after a warm-up of half a second.
+
+    With 0 seconds each is sent once.
 
     Raises:
         OSError: the server cannot be reached, or ends a connection.
     """
     loop = asyncio.get_running_loop()
-    running = _Run(seconds)
-    endless = itertools.cycle(requests)
+    running = _Run(seconds) if seconds else _Once(len(requests))
+    turns = itertools.cycle(requests) if seconds else iter(requests)
     made = [
-        await loop.create_connection(lambda: _Connection(endless, running), "127.0.0.1", port)
+        await loop.create_connection(lambda: _Connection(turns, running), "127.0.0.1", port)
         for _ in range(connections)
     ]
     await running.over.wait()
@@ -114,9 +149,8 @@ async def run(port: int, connections: int, seconds: float, requests: Sequence[by
         raise running.error
     ordered = sorted(running.latencies)
     count = len(ordered)
-    return Load(
-        count / seconds, ordered[count // 2] * 1000, ordered[count * 99 // 100] * 1000, running.failed
-    )
+    taken = running.ended - running.began if isinstance(running, _Once) else seconds
+    return Load(count / taken, ordered[count // 2] * 1000, ordered[count * 99 // 100] * 1000, running.failed)
 
 
 async def apply(port: int, requests: Sequence[bytes], *, connections: int = 64, seconds: float = 2.0) -> Load:
