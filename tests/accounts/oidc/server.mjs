@@ -6,6 +6,8 @@ import { createInterface } from "node:readline";
 
 import Provider from "oidc-provider";
 
+console.info = console.warn; // Standard output is for answers alone.
+
 const PEOPLE = {
   ada: { name: "Ada Lovelace", email: "ada@corp.example", email_verified: true },
   bob: { name: "Bob", email: "bob@corp.example", email_verified: false },
@@ -50,6 +52,8 @@ function provider({ issuer, name, clients, generation, idTokenClaims, challenges
       backchannelLogout: { enabled: true },
     },
     findAccount: (_, id) => PEOPLE[id] && { accountId: id, claims: () => ({ sub: id, ...PEOPLE[id] }) },
+    // By itself it calls no loopback, where the tests' application is, and gives up after 2.5 s.
+    fetch: (url, { dispatcher, signal, ...options }) => globalThis.fetch(url, options),
     ttl: { AccessToken: 600, AuthorizationCode: 60, IdToken: 600, Grant: 600, Interaction: 600, Session: 600 },
   });
   made.on("server_error", (_, error) => console.error(error));

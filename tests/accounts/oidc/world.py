@@ -8,7 +8,7 @@ import re
 import select
 import socket
 import subprocess
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from html import unescape
@@ -193,7 +193,19 @@ class Site:
 @asynccontextmanager
 async def serving(database_url: str, home: Path, *fronts: Front, **variables: str) -> AsyncGenerator[Site]:
     """Serve the whole API, with the providers registered on both sides."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with _serving(listener, database_url, home, fronts, variables) as site:
+            yield site
+
+
+@asynccontextmanager
+async def _serving(
+    listener: socket.socket,
+    database_url: str,
+    home: Path,
+    fronts: Sequence[Front],
+    variables: Mapping[str, str],
+) -> AsyncGenerator[Site]:
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     environment = {
         "ECHAIN_HOME": str(home),
@@ -218,9 +230,8 @@ async def serving(database_url: str, home: Path, *fronts: Front, **variables: st
             challenges=True,
             clients=[client_of(url, front.name, "echain")],
         )
-    config = read({name: value for name, value in (environment | variables).items() if value})
+    config = read({name: value for name, value in (environment | dict(variables)).items() if value})
     async with AsyncExitStack() as stack:
-        stack.callback(listener.close)
         parts = await services(config, stack)
         users = accounts.authenticator(
             parts.database, utc_now, AccessTokens(config.token_keys, issuer=config.public_url)
