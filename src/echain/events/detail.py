@@ -12,20 +12,18 @@ import msgspec
 
 from echain.edge.http import Caller, Rendered
 from echain.edge.http.etag import etag_of
-from echain.events import drafts, resource, service, store
-from echain.events.types import Event, EventNotFound
+from echain.events import drafts, resource, store
+from echain.events.types import EventNotFound
 from echain.infra.cache import Cache, Kept
 from echain.infra.database import Database, Row
-from echain.organizations.types import Permission
+from echain.organizations import service as organizations
+from echain.organizations.types import Permission, Role
 
 _CAPACITY: Final = 10_000
 
 
-class _Draft(Exception):  # no error: what was found is for one reader and must not be kept
-    def __init__(self, row: Row, event: Event) -> None:
-        super().__init__()
-        self.row = row
-        self.event = event
+class _Draft(Exception):  # no error: what was found is for some readers and must not be kept
+    pass
 
 
 class _Elsewhere(Exception):  # no error: the bytes belong under another key
@@ -63,21 +61,19 @@ class Details:
             PermissionMissing: a draft, and the caller's role shows none.
         """
         if event_id in self._drafts:
-            return await self._uncached(event_id, caller, now)
+            return await self._past_cache(event_id, caller, now)
         name = self._names.get(event_id)
         try:
             return await self._cached(event_id, name or f"event:{event_id}", now, seen)
         except _Elsewhere as elsewhere:
             self._remember(event_id, elsewhere.name)
-        except _Draft as draft:
-            return await self._shown(event_id, draft.row, draft.event, caller)
+        except _Draft:
+            return await self._past_cache(event_id, caller, now)
         try:
             return await self._cached(event_id, self._names[event_id], now, seen)
-        except _Elsewhere:
+        except (_Elsewhere, _Draft):
             # It moved again between two reads, as in a reorg: this answer is right and kept by nobody.
-            return await self._uncached(event_id, caller, now)
-        except _Draft as draft:
-            return await self._shown(event_id, draft.row, draft.event, caller)
+            return await self._past_cache(event_id, caller, now)
 
     async def _cached(self, event_id: UUID, name: str, now: datetime, seen: int) -> Rendered:
         async def render() -> Kept:
@@ -94,7 +90,7 @@ class Details:
             raise EventNotFound
         event = resource.event_of(row, now)
         if event.version is not None:
-            raise _Draft(row, event)
+            raise _Draft
         if name != (own := f"event:{row['id']}"):
             raise _Elsewhere(own)
         change = resource.next_change(event, now)
@@ -102,27 +98,32 @@ class Details:
         data = msgspec.json.encode(event)
         return Kept(data, etag_of(data), until)
 
-    async def _uncached(self, event_id: UUID, caller: Caller | None, now: datetime) -> Rendered:
+    async def _past_cache(self, event_id: UUID, caller: Caller | None, now: datetime) -> Rendered:
+        """Return a draft to those whose role shows it now, or an event that nobody keeps."""
+        if caller is not None and caller.kind == "user":
+            row = await store.draft_for(self._database, event_id, caller.id)
+            if row is not None:
+                return self._shown(event_id, row)
         row = await store.event(self._database, event_id)
         if row is None:
+            self._drafts.pop(event_id, None)
             raise EventNotFound
         event = resource.event_of(row, now)
         if event.version is not None:
-            return await self._shown(event_id, row, event, caller)
+            raise EventNotFound
         self._drafts.pop(event_id, None)
         return Rendered(msgspec.json.encode(event))
 
-    async def _shown(self, event_id: UUID, row: Row, event: Event, caller: Caller | None) -> Rendered:
-        """Return a draft to those who may see it, of whom the database is asked each time."""
+    def _shown(self, event_id: UUID, row: Row) -> Rendered:
+        """Return a draft, which goes past the cache from now on; its row says what the reader is."""
         self._drafts[event_id] = None
         if len(self._drafts) > _CAPACITY:
             self._drafts.popitem(last=False)
-        if caller is None:
+        if row["role"] is None:
             raise EventNotFound
-        await service.standing_to_draft(self._database, caller, row, Permission.EVENTS_READ)
-        assert event.version is not None
-        tag = drafts.version_tag(event.version)
-        return Rendered(msgspec.json.encode(event), f'"{tag}"'.encode())
+        organizations.check(Role(row["role"]), Permission.EVENTS_READ)
+        tag = drafts.version_tag(row["version"])
+        return Rendered(msgspec.json.encode(resource.draft_of(row)), f'"{tag}"'.encode())
 
     def _remember(self, event_id: UUID, name: str) -> None:
         self._names[event_id] = name

@@ -73,7 +73,7 @@ def content_of(text: str) -> DraftContent:
 
 def event_of(row: Row, now: datetime) -> Event:
     """Return the resource of a row with the columns of `store.PUBLISHED`."""
-    return _published(row, now) if row["version"] is None else _draft(row)
+    return _published(row, now) if row["version"] is None else draft_of(row)
 
 
 def next_change(event: Event, now: datetime) -> datetime | None:
@@ -140,7 +140,8 @@ def _published(row: Row, now: datetime) -> Event:
     )
 
 
-def _draft(row: Row) -> Event:
+def draft_of(row: Row) -> Event:
+    """Return the resource of a draft's row."""
     return draft_event(
         content_of(row["content"]),
         draft_id=row["public_id"],
