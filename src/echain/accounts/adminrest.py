@@ -115,8 +115,9 @@ def _administrators(desk: _Desk) -> list[Endpoint]:
         proof = await desk.confirmed(call, "admin.grant", checksum(address))
         async with desk.database.transaction() as tx:
             await confirmations.consume(tx, proof)
-            granted = await desk.administrators.grant(tx, call.user.address, address, now=call.now)
+            granted, users = await desk.administrators.grant(tx, call.user.address, address, now=call.now)
             await call.audit(tx, "admin.granted", resource=f"wallet:{checksum(address)}")
+        desk.authenticator.forget(set(users))
         return granted
 
     @delete(

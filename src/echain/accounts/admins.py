@@ -72,8 +72,10 @@ class Administrators:
             ),
         ]
 
-    async def grant(self, tx: Tx, by: Address | None, address: Address, *, now: datetime) -> Administrator:
-        """Give a wallet the role.
+    async def grant(
+        self, tx: Tx, by: Address | None, address: Address, *, now: datetime
+    ) -> tuple[Administrator, Sequence[UUID]]:
+        """Give a wallet the role; return it with its user, to be forgotten once this has committed.
 
         Raises:
             AdministratorsOnly: who gives it has lost it meanwhile.
@@ -86,8 +88,8 @@ class Administrators:
         for row in await store.users_of(tx, [address]):
             if await adminstore.suspended(tx, row["user_id"]):
                 raise UserSuspended
-        await _changed(tx, granter, address, granted=True)
-        return Administrator(checksum(address), False, checksum(granter), now)
+        users = await _changed(tx, granter, address, granted=True)
+        return Administrator(checksum(address), False, checksum(granter), now), users
 
     async def revoke(self, tx: Tx, by: Address | None, address: Address) -> Sequence[UUID]:
         """Take the role from a wallet; return its user, to be forgotten once this has committed.
