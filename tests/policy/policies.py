@@ -26,18 +26,24 @@ class Policy:
 
     ``of`` is the kind of thing that the request names, a word that the scenario knows; where it names
     none, nothing can be foreign. ``missing`` is the code of the 404 that answers for a thing that does not
-    exist, and in the same words for one with which the caller has nothing to do. ``scope`` is what an API key
-    of somebody who may needs; without one no key opens the route. ``wallet`` routes refuse users who signed
-    in without one. ``confirm`` names the action of the fresh signature that is asked for.
+    exist, and in the same words for one with which the caller has nothing to do; ``within`` is that of the
+    enclosing thing, where the path names two and it is the inner one that ``of`` is about. ``scope`` is what
+    an API key of somebody who may needs; without one no key opens the route. ``wallet`` routes refuse users
+    who signed in without one. ``confirm`` names the action of the fresh signature that is asked for; with
+    ``fresh`` whoever has no wallet to sign with has signed in anew instead. Where it is ``judged`` a gate is
+    let through whatever it shows, and hears a verdict.
     """
 
     who: Who
     of: str = ""
     missing: str = ""
+    within: str = ""
     permission: str = ""
     scope: str = ""
     wallet: bool = False
     confirm: str = ""
+    fresh: bool = False
+    judged: bool = False
 
 
 def anyone(of: str = "", missing: str = "") -> Policy:
@@ -49,26 +55,61 @@ def more(of: str = "", missing: str = "", scope: str = "") -> Policy:
 
 
 def signed_in(
-    scope: str = "", *, of: str = "", missing: str = "", wallet: bool = False, confirm: str = ""
+    scope: str = "",
+    *,
+    of: str = "",
+    missing: str = "",
+    wallet: bool = False,
+    confirm: str = "",
+    fresh: bool = False,
 ) -> Policy:
     """With ``of`` the thing is public: who has nothing to do with it may still do this to it."""
-    return Policy(who=Who.SIGNED_IN, of=of, missing=missing, scope=scope, wallet=wallet, confirm=confirm)
+    return Policy(
+        who=Who.SIGNED_IN, of=of, missing=missing, scope=scope, wallet=wallet, confirm=confirm, fresh=fresh
+    )
 
 
 def owner(of: str, missing: str, scope: str = "", *, wallet: bool = False, confirm: str = "") -> Policy:
     return Policy(who=Who.OWNER, of=of, missing=missing, scope=scope, wallet=wallet, confirm=confirm)
 
 
-def member(of: str, permission: str, missing: str, scope: str = "", *, confirm: str = "") -> Policy:
-    return Policy(who=Who.MEMBER, of=of, permission=permission, missing=missing, scope=scope, confirm=confirm)
+def member(
+    of: str,
+    permission: str,
+    missing: str,
+    scope: str = "",
+    *,
+    wallet: bool = False,
+    confirm: str = "",
+    within: str = "",
+) -> Policy:
+    return Policy(
+        who=Who.MEMBER,
+        of=of,
+        permission=permission,
+        missing=missing,
+        within=within,
+        scope=scope,
+        wallet=wallet,
+        confirm=confirm,
+    )
 
 
 def gate(of: str, missing: str) -> Policy:
     return Policy(who=Who.GATE, of=of, missing=missing)
 
 
-def member_or_gate(of: str, permission: str, missing: str, scope: str = "") -> Policy:
-    return Policy(who=Who.MEMBER_OR_GATE, of=of, permission=permission, missing=missing, scope=scope)
+def member_or_gate(
+    of: str, permission: str, missing: str, scope: str = "", *, judged: bool = False
+) -> Policy:
+    return Policy(
+        who=Who.MEMBER_OR_GATE,
+        of=of,
+        permission=permission,
+        missing=missing,
+        scope=scope,
+        judged=judged,
+    )
 
 
 def admin(of: str = "", missing: str = "", *, confirm: str = "") -> Policy:

@@ -62,7 +62,7 @@ ROUTES: Final[dict[str, Policy | tuple[Policy, ...]]] = {
     "POST /api/v1/auth/confirmations": signed_in(wallet=True),
     "GET /api/v1/auth/export": signed_in(),
     "GET /api/v1/auth/export/{section}": signed_in(),
-    "DELETE /api/v1/auth/account": signed_in(confirm="account.erase"),
+    "DELETE /api/v1/auth/account": signed_in(confirm="account.erase", fresh=True),
     "GET /api/v1/api-keys": signed_in(),
     "GET /api/v1/api-keys/scopes": anyone(),
     "POST /api/v1/api-keys": signed_in(),
@@ -82,7 +82,7 @@ ROUTES: Final[dict[str, Policy | tuple[Policy, ...]]] = {
         "organization", "MEMBERS", ORGANIZATION, "organizations:write", confirm="organization.hand_over"
     ),
     "POST /api/v1/organizations/{id}/wallets": member(
-        "organization", "MEMBERS", ORGANIZATION, "organizations:write"
+        "organization", "MEMBERS", ORGANIZATION, "organizations:write", wallet=True
     ),
     "DELETE /api/v1/organizations/{id}/wallets/{address}": member(
         "organization_wallet", "MEMBERS", ORGANIZATION, "organizations:write"
@@ -96,6 +96,7 @@ ROUTES: Final[dict[str, Policy | tuple[Policy, ...]]] = {
     "DELETE /api/v1/organizations/{id}/members/{user}": (
         member("gate_member", "GATE_STAFF", ORGANIZATION, "organizations:write"),
         member("finance_member", "MEMBERS", ORGANIZATION, "organizations:write"),
+        owner("membership", ORGANIZATION, "organizations:write"),
     ),
     "GET /api/v1/organizations/{id}/invitations": member(
         "organization", "GATE_STAFF", ORGANIZATION, "organizations:read"
@@ -115,7 +116,10 @@ ROUTES: Final[dict[str, Policy | tuple[Policy, ...]]] = {
     "POST /invitation": anyone(),
     # Events and drafts. What is published is public; a draft is its organization's alone.
     "GET /api/v1/events": more(scope="events:read"),
-    "POST /api/v1/events": signed_in("events:write", wallet=True),
+    "POST /api/v1/events": (
+        signed_in("events:write", wallet=True),
+        member("organization", "EVENTS_WRITE", ORGANIZATION, "events:write"),
+    ),
     "GET /api/v1/events/search": anyone(),
     "GET /api/v1/events/{id}": (
         more("event", EVENT, "events:read"),
@@ -161,7 +165,9 @@ ROUTES: Final[dict[str, Policy | tuple[Policy, ...]]] = {
     "POST /api/v1/gates/{id}/scan": gate("gate", GATE),
     "GET /api/v1/gates/{id}/tickets": member_or_gate("gate", "ADMIT", GATE, "gates:read"),
     "POST /api/v1/gates/{id}/undo": member_or_gate("gate", "ADMIT", GATE, "gates:write"),
-    "POST /api/v1/tickets/{id}/checkin": member_or_gate("ticket", "ADMIT", TICKET, "tickets:write"),
+    "POST /api/v1/tickets/{id}/checkin": member_or_gate(
+        "ticket", "ADMIT", TICKET, "tickets:write", judged=True
+    ),
     "GET /api/v1/poaps": anyone(),
     # The books, and the chain behind them.
     "GET /api/v1/events/{id}/transparency": anyone("event", EVENT),
@@ -172,7 +178,10 @@ ROUTES: Final[dict[str, Policy | tuple[Policy, ...]]] = {
     # Webhooks in and out.
     "POST /webhooks/coinbase": anyone(),
     "GET /api/v1/webhook-subscriptions": signed_in("webhooks:read"),
-    "POST /api/v1/webhook-subscriptions": signed_in("webhooks:write"),
+    "POST /api/v1/webhook-subscriptions": (
+        signed_in("webhooks:write", wallet=True),
+        member("organization", "WEBHOOKS", ORGANIZATION, "webhooks:write"),
+    ),
     "GET /api/v1/webhook-subscriptions/{id}": member("subscription", "WEBHOOKS", HOOK, "webhooks:read"),
     "PUT /api/v1/webhook-subscriptions/{id}": member("subscription", "WEBHOOKS", HOOK, "webhooks:write"),
     "DELETE /api/v1/webhook-subscriptions/{id}": member("subscription", "WEBHOOKS", HOOK, "webhooks:write"),
