@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from echain.accounts import adminstore, rules, siwe, store
+from echain.accounts import rules, siwe, store
 from echain.accounts.accesstokens import AccessTokens
 from echain.accounts.admins import Administrators
 from echain.accounts.admintypes import UserSuspended
@@ -165,11 +165,10 @@ async def open_session(
     Raises:
         UserSuspended: an administrator has suspended the user.
     """
-    if await adminstore.suspended(tx, user_id):
-        raise UserSuspended
     session = store.NewSession(uuid7(), user_id, address, device, now, now + rules.SESSION_LIFE, method)
     grant = _grant(tokens, session, new_token(REFRESH_PREFIX), jti=secrets.token_urlsafe(16), at=now)
-    await store.insert_session(tx, session, _stored(grant), forget_before=now - _DEAD_SESSIONS_KEPT)
+    if not await store.insert_session(tx, session, _stored(grant), forget_before=now - _DEAD_SESSIONS_KEPT):
+        raise UserSuspended
     return grant
 
 

@@ -156,17 +156,25 @@ async def user_of_wallet(tx: Tx, address: Address, *, new_id: UUID, now: datetim
     return row["user_id"]
 
 
-async def insert_session(tx: Tx, session: NewSession, first: NewRefresh, *, forget_before: datetime) -> None:
-    """Write a session with its first refresh token; drop the user's that ended or expired before a moment."""
-    await tx.execute(
+async def insert_session(tx: Tx, session: NewSession, first: NewRefresh, *, forget_before: datetime) -> bool:
+    """Write a session with its first refresh token; drop the user's that ended or expired before a moment.
+
+    False, and no session, for a user who is suspended; nobody is suspended until ``tx`` ends.
+    """
+    row = await tx.fetchrow(
         """
-        WITH dead AS (
+        WITH welcome AS (
+            SELECT FROM users WHERE id = $2 AND suspended_at IS NULL FOR SHARE
+        ), dead AS (
             DELETE FROM sessions WHERE user_id = $2 AND least(ended_at, expires_at) < $10
         ), session AS (
             INSERT INTO sessions (id, user_id, address, device, created_at, refreshed_at, expires_at, method)
-            VALUES ($1, $2, $3, $4, $5, $5, $6, $7)
+            SELECT $1::uuid, $2::uuid, $3::bytea, $4::text, $5::timestamptz, $5::timestamptz, $6::timestamptz,
+                   $7::text
+            FROM welcome RETURNING id
         )
-        INSERT INTO refresh_tokens (hash, session_id, expires_at) VALUES ($8, $1, $9)
+        INSERT INTO refresh_tokens (hash, session_id, expires_at) SELECT $8, id, $9 FROM session
+        RETURNING session_id
         """,
         session.id,
         session.user_id,
@@ -179,6 +187,7 @@ async def insert_session(tx: Tx, session: NewSession, first: NewRefresh, *, forg
         first.expires_at,
         forget_before,
     )
+    return row is not None
 
 
 async def session_bearer(
