@@ -166,5 +166,5 @@ def _own(database: Database, authenticator: Authenticator, most: KeyLimits) -> l
 
 
 def _told(key: ApiKey) -> dict[str, object]:
-    """Return what the audit log says of a key that may change."""
-    return {"name": key.name, "writes": key.limits.writes, "reads": key.limits.reads}
+    """Return what the audit log says of a key that may change; its label is its user's own, and not shown."""
+    return {"label": key.name, "writes": key.limits.writes, "reads": key.limits.reads}

@@ -337,14 +337,17 @@ def _delivering(database: Database) -> list[Endpoint]:
 
 
 def _told(subscription: Subscription) -> dict[str, object]:
-    """Return what the audit log is told: of where it is posted to only the host, the rest may be a secret."""
+    """Return what the audit log is told: of where it is posted to only the host, the rest may be a secret.
+
+    What its maker notes about it may name people, and goes with them: the log says that it changed.
+    """
     return {
         "host": urlsplit(subscription.url).hostname,
         "url": subscription.url,
         "types": subscription.types,
         "channels": subscription.channels,
         "settledOnly": subscription.settled_only,
-        "description": subscription.description,
+        "note": subscription.description,
         "enabled": subscription.enabled,
     }
 
