@@ -1,4 +1,4 @@
-"""Who a live connection stands for: signed tokens and cookies at the real role, and pages that ride on none."""
+"""Who a live connection stands for: signed tokens and cookies, and pages that ride on none."""
 
 from __future__ import annotations
 
