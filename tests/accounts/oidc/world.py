@@ -191,22 +191,27 @@ class Site:
 
 
 @asynccontextmanager
-async def serving(database_url: str, home: Path, *fronts: Front, **variables: str) -> AsyncGenerator[Site]:
-    """Serve the whole API, with the providers registered on both sides."""
+async def serving(
+    database_url: str, home: Path, *fronts: Front, host: str = "127.0.0.1", **variables: str
+) -> AsyncGenerator[Site]:
+    """Serve the whole API, with the providers registered on both sides; an empty variable takes one away."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        async with _serving(listener, database_url, home, fronts, variables) as site:
+        url = f"http://{host}:{listener.getsockname()[1]}"
+        config = read(_environment(url, database_url, home, fronts) | variables)
+        for front in fronts:
+            front.configure(
+                issuer=front.issuer,
+                name=front.name,
+                generation=0,
+                idTokenClaims=False,
+                challenges=True,
+                clients=[client_of(url, front.name, "echain")],
+            )
+        async with _running(config, listener) as site:
             yield site
 
 
-@asynccontextmanager
-async def _serving(
-    listener: socket.socket,
-    database_url: str,
-    home: Path,
-    fronts: Sequence[Front],
-    variables: Mapping[str, str],
-) -> AsyncGenerator[Site]:
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+def _environment(url: str, database_url: str, home: Path, fronts: Sequence[Front]) -> dict[str, str]:
     environment = {
         "ECHAIN_HOME": str(home),
         "ECHAIN_DEVNET": "true",
@@ -222,15 +227,11 @@ async def _serving(
             f"{name}_CLIENT_SECRET": SECRET,
             f"{name}_PRIVATE": "true",
         }
-        front.configure(
-            issuer=front.issuer,
-            name=front.name,
-            generation=0,
-            idTokenClaims=False,
-            challenges=True,
-            clients=[client_of(url, front.name, "echain")],
-        )
-    config = read({name: value for name, value in (environment | dict(variables)).items() if value})
+    return environment
+
+
+@asynccontextmanager
+async def _running(config: Config, listener: socket.socket) -> AsyncGenerator[Site]:
     async with AsyncExitStack() as stack:
         parts = await services(config, stack)
         users = accounts.authenticator(
@@ -245,7 +246,7 @@ async def _serving(
             while not server.started:
                 assert not running.done(), "the server did not start"
                 await asyncio.sleep(0.01)
-            yield Site(url, config, parts.database, users)
+            yield Site(config.public_url, config, parts.database, users)
         finally:
             server.should_exit = True
             await running
