@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from io import BytesIO
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import msgspec
+from PIL import Image
 from tests.accounts.people import PUBLIC_URL, Browser, Process, Wallet
 from tests.admission.theatre import Theatre, opened
 from tests.edge.http_client import Client
@@ -31,6 +33,7 @@ from echain.kernel.evm import checksum
 from echain.kernel.ids import uuid7
 from echain.kernel.time import rfc3339, utc_now
 
+PUBLIC = "public"
 ROLES = ("owner", "manager", "finance", "gate")
 
 
@@ -87,6 +90,7 @@ async def populate(made: World, theatre: Theatre, administrator: Wallet) -> None
         await belongings(made, whose, made.people[owner])
     for person in made.people.values():
         await made.furnish(person)
+    await published(made, theatre)
     absent(made)
     await desk.furnish(made)
     await everybody(made)
@@ -167,6 +171,21 @@ async def belongings(made: World, whose: str, person: Person) -> None:
     made.add("subscription", whose, Thing({"id": hook["id"]}, whose))
     delivery = await person.ask("POST", f"/api/v1/webhook-subscriptions/{hook['id']}/ping")
     made.add("delivery", whose, Thing({"id": hook["id"], "delivery": delivery["id"]}, whose))
+
+
+async def published(made: World, theatre: Theatre) -> None:
+    """Keep what anybody may read by its hash: a document, a transaction, a picture."""
+    owner = made.people["owner"]
+    another = await owner.ask("POST", "/api/v1/events", draft(utc_now() + timedelta(days=40)))
+    await owner.ask("POST", f"/api/v1/events/{another['id']}/publish")
+    kept = await made.database.fetchval("SELECT '0x' || encode(hash, 'hex') FROM metadata_documents")
+    made.add("document", PUBLIC, Thing({"hash": kept}, PUBLIC))
+    block = theatre.anvil.rpc("eth_getBlockByNumber", "latest", True)
+    made.add("transaction", PUBLIC, Thing({"hash": block["transactions"][0]["hash"]}, PUBLIC))
+    file = BytesIO()
+    Image.new("RGB", (64, 64), "teal").save(file, "PNG")
+    answer = await owner.client("POST", "/api/v1/media", body=file.getvalue())
+    made.add("file", PUBLIC, Thing({"cid": answer.data["uri"].rpartition("/")[2]}, PUBLIC))
 
 
 def absent(made: World) -> None:

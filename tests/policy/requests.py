@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from io import BytesIO
 from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
 
-from PIL import Image
 from tests.notify.pushservice import Browser as PushBrowser
 from tests.policy.world import Thing, draft
 
@@ -41,14 +39,7 @@ KINDS: Final = [
 ]
 
 
-def _picture() -> bytes:
-    file = BytesIO()
-    Image.new("RGB", (64, 64), "teal").save(file, "PNG")
-    return file.getvalue()
-
-
-PICTURE: Final = _picture()
-RAW: Final[dict[str, bytes]] = {"POST /api/v1/media": PICTURE}
+RAW: Final[dict[str, bytes]] = {"POST /api/v1/media": b"no picture"}
 """Bodies that are no JSON."""
 
 BODIES: Final[dict[str, Content]] = {
@@ -125,6 +116,7 @@ PARTS: Final[Mapping[str, str]] = {
 """Of paths that name nothing which belongs to anybody."""
 
 REFUSES_ALL: Final[dict[str, str]] = {
+    "POST /api/v1/media": "media.unreadable",
     "POST /webhooks/coinbase": "webhooks.signature_missing",
     "POST /api/v1/auth/refresh": "auth.refresh_unknown",
     "POST /api/v1/auth/verify": "auth.message_malformed",
