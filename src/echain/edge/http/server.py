@@ -14,16 +14,21 @@ from echain.edge.http.rendering import CLOSE, WHOLE, Header
 HEAD_SECONDS = 10.0
 """How long a request's line and headers may take to arrive, and a new connection to say anything."""
 MAX_HEAD_BYTES = 65_536
+READ_SECONDS = 30.0
+"""How long a client may leave so much of its answers unread that the transport takes no more."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes connections whose request head is too slow or too large; the stock protocol waits and holds all.
+    """Ends connections whose head is too slow or too large, or whose answers nobody reads.
+
+    The stock protocol waits for all of them, and holds what there is.
 
     A head that arrives in one piece, as nearly all do, costs no timer. Requests carry in their scope, under
     `WHOLE`, a way to be answered at once. Give it to uvicorn as ``http=``.
     """
 
     _deadline: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
     _head_bytes = 0
     _in_head = False
 
@@ -33,6 +38,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_deadline()
+        self._stop_waiting_for_reader()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -57,6 +63,31 @@ class BoundedProtocol(HttpToolsProtocol):
         # There is none, or that of the request before, where another protocol is asked for.
         if getattr(self.cycle, "scope", None) is self.scope:
             cast("dict[str, Any]", self.scope)[WHOLE] = partial(_answer_whole, self.cycle)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stop_waiting_for_reader()
+        self._unread = self.loop.call_later(READ_SECONDS, self._not_read)
+
+    def resume_writing(self) -> None:
+        self._stop_waiting_for_reader()
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        if self.transport.get_write_buffer_size():
+            # A close would wait for somebody to read it.
+            self.transport.abort()
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _not_read(self) -> None:
+        self._unread = None
+        self.transport.abort()
+
+    def _stop_waiting_for_reader(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _start_deadline(self) -> None:
         self._head_bytes = 0
