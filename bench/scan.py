@@ -29,9 +29,12 @@ from echain.edge.http import Call, Endpoint, Nothing, StoredIdempotency, applica
 from echain.edge.http.server import BoundedProtocol
 from echain.events.intents import Intents
 from echain.infra import log
+from echain.infra.audit import ClientSeals
+from echain.infra.crypto import DataKeys
 from echain.infra.database import Database
 from echain.infra.embedded.postgres import Postgres
 from echain.infra.migrate import migrate
+from echain.infra.secret import Secret
 from echain.kernel.evm import Address
 from echain.kernel.ids import derived_id, uuid7
 from echain.kernel.time import utc_now
@@ -213,6 +216,7 @@ def serve(url: str, port: int) -> None:
             idempotency=StoredIdempotency(database),
             title="bench",
             version="1",
+            seals=ClientSeals(DataKeys([Secret("11" * 32)])),
         )
         await uvicorn.Server(
             uvicorn.Config(

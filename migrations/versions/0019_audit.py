@@ -53,6 +53,26 @@ STATEMENTS: tuple[str, ...] = (
         hash   BYTEA NOT NULL CHECK (octet_length(hash) = 32)
     )
     """,
+    # Entries of those who cannot wait for indexes and triggers, as a scan at the door: the sealer takes them
+    # over within a second. Without an index, so that writing one costs no more than a row.
+    """
+    CREATE TABLE audit_arrivals (
+        position        BIGINT NOT NULL DEFAULT nextval('audit_entries_position_seq'),
+        id              UUID NOT NULL,
+        organization_id UUID,
+        at              TIMESTAMPTZ NOT NULL,
+        actor_kind      TEXT NOT NULL,
+        actor_id        TEXT NOT NULL,
+        actor_address   BYTEA,
+        credential      TEXT NOT NULL,
+        action          TEXT NOT NULL,
+        resource        TEXT NOT NULL,
+        request_id      TEXT NOT NULL,
+        client          BYTEA,
+        sealed_client   BYTEA,
+        diff            TEXT NOT NULL
+    )
+    """,
     # What waits to be sealed.
     "CREATE TABLE audit_unsealed (position BIGINT PRIMARY KEY)",
     # Client addresses are personal data: ``sealed`` opens with the data keys, and a row may be erased.

@@ -302,3 +302,32 @@ async def test_killed_sealers_lose_and_double_nothing(database: Database, nurser
 @pytest.mark.soak
 async def test_many_killed_sealers_lose_and_double_nothing(database: Database, nursery: Nursery) -> None:
     await killed(database, nursery, rounds=60)
+
+
+ARRIVE = """
+    INSERT INTO audit_arrivals (id, organization_id, at, actor_kind, actor_id, credential, action, resource,
+                                request_id, sealed_client, client, diff)
+    VALUES (gen_random_uuid(), $1, now(), 'gate', 'g', '', 'ticket.admitted', $2, '', $3, $4, '{}')
+"""
+
+
+async def test_what_arrived_without_waiting_is_taken_over_in_its_place(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where more has arrived than is taken over at once: what lies above it waits."""
+    monkeypatch.setattr("echain.infra.audit.store.MOST_ARRIVALS", 3)
+    for number in range(1, 9):
+        if number % 4:
+            await database.execute(ARRIVE, JAZZ, f"ticket:{number}", b"sealed", b"c" * 32)
+        else:
+            await write(database, number)
+    metrics = Metrics()
+    Sealer(database, KEYS, metrics=metrics)
+    await metrics.refresh()
+    assert b"echain_audit_rows 8.0" in metrics.render()
+    async with database.session() as connection:
+        assert [await Sealer(database, KEYS).seal(connection) for _ in range(4)] == [3, 4, 1, 0]
+    assert await chained(database, JAZZ) == list(range(1, 9))
+    assert await database.fetchval("SELECT count(*) FROM audit_clients") == 6
+    assert await database.fetchval("SELECT count(*) FROM audit_arrivals") == 0
+    assert not (await check(database)).findings

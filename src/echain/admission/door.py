@@ -24,6 +24,7 @@ from echain.admission.types import (
     ScanReused,
     Verdict,
 )
+from echain.infra import audit
 from echain.infra.database import Connection, Row
 from echain.kernel.evm import Address, checksum
 from echain.kernel.ids import derived_id, uuid7
@@ -76,6 +77,7 @@ async def scan(
     key: codes.CodeKey,
     code: str,
     scan_id: UUID | None,
+    mark: audit.Mark,
     now: datetime,
 ) -> ScanAnswer:
     """Judge a code at a gate and keep the scan; each statement on ``connection`` commits by itself.
@@ -92,7 +94,7 @@ async def scan(
         refusal=reading if isinstance(reading, Verdict) else None,
         code_hash=sha256(code.encode()).digest(),
     )
-    return await _judged(connection, tally, operator, showing, scan_id=scan_id, now=now)
+    return await _judged(connection, tally, operator, showing, scan_id=scan_id, mark=mark, now=now)
 
 
 async def check_in(
@@ -102,6 +104,7 @@ async def check_in(
     ticket: TicketKey,
     *,
     scan_id: UUID | None,
+    mark: audit.Mark,
     now: datetime,
 ) -> ScanAnswer:
     """Judge a ticket by hand, without a code, as `scan` does; who shows it is for people to see.
@@ -111,7 +114,8 @@ async def check_in(
         TicketNotFound: the ticket's event is not one of the desk's organizer.
         ScanReused: ``scan_id`` stands for another ticket.
     """
-    return await _judged(connection, tally, operator, _Showing(ticket=ticket), scan_id=scan_id, now=now)
+    showing = _Showing(ticket=ticket)
+    return await _judged(connection, tally, operator, showing, scan_id=scan_id, mark=mark, now=now)
 
 
 class _Showing(msgspec.Struct, frozen=True):
@@ -130,6 +134,7 @@ async def _judged(
     showing: _Showing,
     *,
     scan_id: UUID | None,
+    mark: audit.Mark,
     now: datetime,
 ) -> ScanAnswer:
     kept_id, admission_id = _kept_id(operator, scan_id), uuid7()
@@ -143,6 +148,7 @@ async def _judged(
             claim=showing.claim,
             refusal=showing.refusal,
             ticket=_triple(showing.ticket),
+            mark=mark,
             now=now,
         )
     except asyncpg.UniqueViolationError as error:

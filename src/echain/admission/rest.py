@@ -84,7 +84,9 @@ def _gate_endpoints(
     )
     async def open_gate(call: Call[Nothing, Nothing, GateContent]) -> Reply:
         async with database.connection() as connection:
-            event, _ = await events.managed(connection, call.body.event_id, call.user, Permission.GATES)
+            event, standing = await events.managed(
+                connection, call.body.event_id, call.user, Permission.GATES
+            )
         intent = None
         try:
             intent = await service.enabling_intent(
@@ -95,6 +97,13 @@ def _gate_endpoints(
             _log.warning("admission.intent_missing", reason=error.message)
         async with database.transaction() as tx:
             gate, secret = await service.open_gate(tx, event, call.body.name, now=call.now)
+            await call.audit(
+                tx,
+                "gate.opened",
+                resource=f"gate:{gate.id}",
+                organization=standing.organization_id,
+                diff={"name": [None, gate.name], "event": [None, gate.event_id]},
+            )
         return Reply(service.opened(gate, secret, intent), headers=_NO_STORE)
 
     @get(
@@ -122,7 +131,14 @@ def _gate_endpoints(
     )
     async def revoke(call: Call[GatePath, Nothing, Nothing]) -> Gate:
         async with database.transaction() as tx:
-            return await service.revoke_gate(tx, call.path.id, call.user, now=call.now)
+            gate = await service.revoke_gate(tx, call.path.id, call.user, now=call.now)
+            if gate.revoked_at == call.now:
+                organization = await service.organization_of_gate(tx, gate.id)
+                diff = {"revokedAt": [None, gate.revoked_at]}
+                await call.audit(
+                    tx, "gate.revoked", resource=f"gate:{gate.id}", organization=organization, diff=diff
+                )
+            return gate
 
     @post(
         "/api/v1/gates/{id}/enable",
@@ -168,6 +184,7 @@ def _door_endpoints(database: Database, code_key: CodeKey) -> list[Endpoint]:
                 key=code_key,
                 code=call.body.code,
                 scan_id=call.body.scan_id,
+                mark=call.mark,
                 now=call.now,
             )
 
@@ -187,7 +204,13 @@ def _door_endpoints(database: Database, code_key: CodeKey) -> list[Endpoint]:
         async with database.connection() as connection:
             operator = await service.operator_for(connection, call.user, ticket)
             return await door.check_in(
-                connection, tally, operator, ticket, scan_id=call.body.scan_id, now=call.now
+                connection,
+                tally,
+                operator,
+                ticket,
+                scan_id=call.body.scan_id,
+                mark=call.mark,
+                now=call.now,
             )
 
     @post(
@@ -203,7 +226,16 @@ def _door_endpoints(database: Database, code_key: CodeKey) -> list[Endpoint]:
     )
     async def undo(call: Call[GatePath, Nothing, UndoContent]) -> Undone:
         async with database.transaction() as tx:
-            return await service.undo(tx, call.user, call.path.id, call.body.admission_id, now=call.now)
+            undone = await service.undo(tx, call.user, call.path.id, call.body.admission_id, now=call.now)
+            if undone.undone_at == call.now:
+                await call.audit(
+                    tx,
+                    "admission.undone",
+                    resource=f"admission:{undone.admission_id}",
+                    organization=await service.organization_of_gate(tx, call.path.id),
+                    diff={"undoneAt": [None, undone.undone_at], "tokenId": [undone.token_id] * 2},
+                )
+            return undone
 
     @get(
         "/api/v1/gates/{id}/tickets",

@@ -214,6 +214,12 @@ def opened(gate: Gate, secret: str, intent: Intent | None) -> OpenedGate:
     )
 
 
+async def organization_of_gate(connection: Connection, gate_id: UUID) -> UUID | None:
+    """Return the organization whose event a gate stands at, None when it belongs to none."""
+    organizer = await store.organizer_of_gate(connection, gate_id)
+    return None if organizer is None else await organizations.organization_of(connection, organizer)
+
+
 async def event_of_gate(connection: Connection, gate_id: UUID, caller: Caller) -> Published:
     """Return the event of a gate that the caller may set up.
 

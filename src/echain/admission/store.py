@@ -9,6 +9,7 @@ from uuid import UUID
 
 from echain.admission.codes import Claim
 from echain.admission.types import Operator, Verdict
+from echain.infra import audit
 from echain.infra.database import Connection, Row, Tx
 from echain.kernel.evm import Address
 
@@ -23,7 +24,7 @@ SCAN: Final = """
          WHERE $1::uuid IS NULL AND chain_id = $3 AND ticket_contract = $4 AND organizer = $2
     ), ruled AS (
         SELECT door.*, ticket.owner, ticket.tier_id, event.id AS event_id, event.sold_tickets,
-               standing.id AS standing_id, standing.admitted_at AS standing_at,
+               event.organizer, standing.id AS standing_id, standing.admitted_at AS standing_at,
                standing.gate_id AS standing_gate,
                CASE
                    WHEN $5::text IS NOT NULL THEN $5
@@ -70,6 +71,14 @@ SCAN: Final = """
                jsonb_build_object('eventId', event_id, 'gate', gate_id)::text
           FROM ruled CROSS JOIN admission
          WHERE event_id IS NOT NULL
+    ), audited AS (
+        INSERT INTO audit_arrivals (id, organization_id, at, actor_kind, actor_id, actor_address, credential,
+                                    action, resource, request_id, client, sealed_client, diff)
+        SELECT $14::uuid, wallet.organization_id, $11, $15, $16, $17, $18, 'ticket.admitted',
+               'ticket:' || chain_id || '-0x' || encode(ticket_contract, 'hex') || '-' || $7,
+               $19, $20, $21, $22
+          FROM ruled CROSS JOIN admission
+          LEFT JOIN organization_wallets AS wallet ON wallet.address = ruled.organizer
     ), scan AS (
         INSERT INTO scans (id, gate_id, operator, chain_id, ticket_contract, token_id, verdict, code_hash,
                            scanned_at)
@@ -145,6 +154,7 @@ async def judge(
     claim: Claim | None,
     refusal: Verdict | None,
     ticket: tuple[int, Address, int] | None,
+    mark: audit.Mark,
     now: datetime,
 ) -> Row | None:
     """Judge what was scanned, keep the scan and perhaps admit; None when the operator has no such door.
@@ -171,6 +181,15 @@ async def judge(
         now,
         admission_id,
         operator.desk.by if operator.desk else None,
+        mark.entry_id,
+        mark.actor.kind,
+        mark.actor.id,
+        mark.actor.address,
+        mark.actor.credential,
+        mark.request_id,
+        mark.client.commitment if mark.client else None,
+        mark.client.sealed if mark.client else None,
+        audit.redacted({"admission": [None, admission_id]}),
     )
 
 
@@ -275,6 +294,15 @@ async def organizer_of(connection: Connection, chain_id: int, ticket_contract: A
     """Return the wallet that organizes an event."""
     found: bytes | None = await connection.fetchval(
         "SELECT organizer FROM events WHERE chain_id = $1 AND ticket_contract = $2", chain_id, ticket_contract
+    )
+    return None if found is None else Address(found)
+
+
+async def organizer_of_gate(connection: Connection, gate_id: UUID) -> Address | None:
+    """Return the wallet that organizes a gate's event."""
+    found: bytes | None = await connection.fetchval(
+        "SELECT organizer FROM gates JOIN events USING (chain_id, ticket_contract) WHERE gates.id = $1",
+        gate_id,
     )
     return None if found is None else Address(found)
 

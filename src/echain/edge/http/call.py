@@ -191,6 +191,13 @@ class Call(msgspec.Struct, Generic[P, Q, B], frozen=True, gc=False):
         if self.claim is not None:
             await self.claim.bind(tx)
 
+    @property
+    def mark(self) -> audit.Mark:
+        """Return who acts and from where, for one entry of the audit log; mostly `audit` writes it."""
+        entry_id = uuid7()
+        client = None if self.seals is None or not self.client else self.seals.seal(entry_id, self.client)
+        return audit.Mark(self.actor, self.request_id, client, entry_id)
+
     async def audit(
         self,
         tx: Tx,
@@ -207,16 +214,16 @@ class Call(msgspec.Struct, Generic[P, Q, B], frozen=True, gc=False):
         each changed field; see `audit.record`. No ``organization`` means the platform's chain. ``actor``
         stands in where the request itself shows who acts, as a sign-in does.
         """
-        entry_id = uuid7()
+        mark = self.mark
         await audit.record(
             tx,
-            actor or self.actor,
+            actor or mark.actor,
             action,
             resource=resource,
             now=self.now,
             organization=organization,
             diff=diff,
-            request_id=self.request_id,
-            client=None if self.seals is None or not self.client else self.seals.seal(entry_id, self.client),
-            entry_id=entry_id,
+            request_id=mark.request_id,
+            client=mark.client,
+            entry_id=mark.entry_id,
         )

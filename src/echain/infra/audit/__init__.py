@@ -4,8 +4,8 @@
 """
 
 from echain.infra.audit.clients import ADDRESSES, ClientSeals
-from echain.infra.audit.entries import ANONYMOUS, SYSTEM, Actor, Client, operator, record
-from echain.infra.audit.redaction import Diff, changed
+from echain.infra.audit.entries import ANONYMOUS, SYSTEM, Actor, Client, Mark, operator, record
+from echain.infra.audit.redaction import Diff, changed, redacted
 
 __all__ = [
     "ADDRESSES",
@@ -15,7 +15,9 @@ __all__ = [
     "Client",
     "ClientSeals",
     "Diff",
+    "Mark",
     "changed",
     "operator",
     "record",
+    "redacted",
 ]

@@ -53,6 +53,15 @@ class Client(msgspec.Struct, frozen=True):
     sealed: bytes
 
 
+class Mark(msgspec.Struct, frozen=True):
+    """What an entry says of who acts and from where, for a statement that writes the entry by itself."""
+
+    actor: Actor
+    request_id: str = ""
+    client: Client | None = None
+    entry_id: UUID = msgspec.field(default_factory=uuid7)
+
+
 def operator(name: str) -> Actor:
     """Return who works at the command line, by the name of their account on that machine."""
     return Actor("operator", re.sub(r"[^A-Za-z0-9 :._-]", "_", name)[:80])

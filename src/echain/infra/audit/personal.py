@@ -49,6 +49,13 @@ def _opened(seals: ClientSeals) -> Opened:
 
 async def _forget(tx: Tx, subject: Subject, _now: datetime) -> None:
     """Erase from where they came. The entries are sealed into a chain, and name a user who is no more."""
+    # First those that arrive: what the sealer is taking over is found where it has put it.
+    await tx.execute(
+        """
+        UPDATE audit_arrivals SET sealed_client = NULL WHERE actor_kind = 'user' AND actor_id = $1
+        """,
+        str(subject.user_id),
+    )
     await tx.execute(
         """
         DELETE FROM audit_clients USING audit_entries AS entry

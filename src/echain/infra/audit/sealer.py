@@ -155,7 +155,7 @@ class Sealer:
         Raises:
             KeyUnknown: a chain goes on from a key that this process does not have; nothing was chained.
         """
-        async with connection.transaction():
+        async with connection.transaction(isolation="repeatable_read"):
             found = await store.waiting(connection, BATCH)
             if not found:
                 return 0

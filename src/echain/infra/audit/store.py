@@ -12,10 +12,33 @@ import msgspec
 from echain.infra.audit.chain import COLUMNS, VERSION, Entry, Seal
 from echain.infra.database import Connection, Row, Tx
 
+MOST_ARRIVALS: Final = 20_000
+_ANY: Final = 2**63 - 1
+
+_TAKE_OVER: Final = """
+    WITH arrived AS (
+        DELETE FROM audit_arrivals
+         WHERE ctid = ANY (ARRAY(SELECT ctid FROM audit_arrivals ORDER BY position LIMIT $1))
+        RETURNING *
+    ), client AS (
+        INSERT INTO audit_clients (entry_id, sealed)
+        SELECT id, sealed_client FROM arrived WHERE sealed_client IS NOT NULL
+    ), taken AS (
+        INSERT INTO audit_entries (position, id, organization_id, at, actor_kind, actor_id, actor_address,
+                                   credential, action, resource, request_id, client, diff)
+        OVERRIDING SYSTEM VALUE
+        SELECT position, id, organization_id, at, actor_kind, actor_id, actor_address, credential, action,
+               resource, request_id, client, diff
+          FROM arrived
+    )
+    SELECT count(*) AS count, max(position) AS last FROM arrived
+"""
+
 _WAITING: Final = f"""
     SELECT {COLUMNS}
       FROM audit_unsealed AS waiting JOIN audit_entries AS entry USING (position)
      WHERE NOT EXISTS (SELECT FROM audit_links AS link WHERE link.position = waiting.position)
+       AND position <= $2
      ORDER BY position LIMIT $1
 """  # noqa: S608 -- a constant
 """Who puts a number back among those that wait must not stop the sealer."""
@@ -54,10 +77,12 @@ _RECENT: Final = """
 """
 
 _LAG: Final = """
-    SELECT (SELECT count(*) FROM (SELECT FROM audit_unsealed LIMIT 100000) AS counted) AS waiting,
-           coalesce(extract(epoch FROM clock_timestamp() - (
-               SELECT at FROM audit_entries
-                WHERE position = (SELECT min(position) FROM audit_unsealed)
+    SELECT (SELECT count(*) FROM (
+                SELECT FROM audit_unsealed UNION ALL SELECT FROM audit_arrivals LIMIT 100000
+            ) AS counted) AS waiting,
+           coalesce(extract(epoch FROM clock_timestamp() - least(
+               (SELECT at FROM audit_entries WHERE position = (SELECT min(position) FROM audit_unsealed)),
+               (SELECT min(at) FROM audit_arrivals)
            )), 0)::float8 AS age
 """
 
@@ -134,8 +159,15 @@ def entry_of(row: Row) -> Entry:
 
 
 async def waiting(tx: Tx, limit: int) -> list[Entry]:
-    """Return entries that wait to be sealed, in their order."""
-    return [entry_of(row) for row in await tx.fetch(_WAITING, limit)]
+    """Return entries that wait to be sealed, in their order; take those over before that have arrived.
+
+    ``tx`` must see one snapshot: what it sees was preceded by nothing that it does not see.
+    """
+    arrived = await tx.fetchrow(_TAKE_OVER, MOST_ARRIVALS)
+    assert arrived is not None, "an aggregate always has a row"
+    # What has not been taken over yet comes before what lies above it.
+    last: int = arrived["last"] if arrived["count"] == MOST_ARRIVALS else _ANY
+    return [entry_of(row) for row in await tx.fetch(_WAITING, limit, last)]
 
 
 async def ends(tx: Connection, chains: Collection[UUID]) -> dict[UUID, End]:
