@@ -245,6 +245,10 @@ def _starting_endpoints(desk: Desk) -> list[Endpoint]:
             if confirmed is not None:
                 await confirmations.consume(tx, confirmed)
             away = await oidc.keep(tx, ready)
+            issuer = desk.provider(call.path.provider).settings.issuer
+            await call.audit(
+                tx, "identity.link_asked", resource=f"user:{call.user.id}", diff={"issuer": [None, issuer]}
+            )
         return Reply(away, cookies=(cookie,))
 
     return [start, link]
@@ -272,7 +276,13 @@ def _callback_endpoint(desk: Desk) -> Endpoint:
         async with desk.database.transaction() as tx:
             done = await oidc.link(tx, desk.keys, person, begun, now=call.now)
             actor = Actor("user", str(done.user_id), None, f"session:{begun.session_id}")
-            await call.audit(tx, "identity.linked", resource=f"identity:{done.id}", actor=actor)
+            await call.audit(
+                tx,
+                "identity.linked",
+                resource=f"identity:{done.id}",
+                diff={"issuer": [None, person.issuer]},
+                actor=actor,
+            )
         return Reply(headers=_back(desk, begun))
 
     @get(

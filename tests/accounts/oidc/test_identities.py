@@ -237,6 +237,38 @@ async def test_nobody_sees_or_unlinks_what_is_anothers(site: Site, ada: Visitor,
     assert len(await identities(ada)) == 1
 
 
+# --- The audit log ---
+
+
+async def test_what_happens_to_identities_is_in_the_audit_log_without_names(
+    site: Site, ada: Visitor, mallory: Visitor, wallet: Wallet
+) -> None:
+    await linked(ada, wallet)
+    await mallory.sign_in("ada")
+    user, session = (await mallory.me())["userId"], (await mallory.me())["sessionId"]
+    (identity,) = await identities(ada)
+    await ada.send("DELETE", f"/auth/identities/{identity['id']}")
+    rows = await site.database.fetch(
+        """
+        SELECT action, resource, actor_kind, actor_id, credential, diff::text AS diff FROM audit_entries
+        WHERE action LIKE 'identity.%' OR resource LIKE 'identity:%' ORDER BY id
+        """
+    )
+    mine = f"identity:{identity['id']}"
+    assert [(row["action"], row["resource"]) for row in rows] == [
+        ("identity.link_asked", f"user:{user}"),
+        ("identity.linked", mine),
+        ("session.opened", mine),
+        ("identity.unlinked", mine),
+    ]
+    assert {(row["actor_kind"], row["actor_id"]) for row in rows} == {("user", user)}
+    assert rows[2]["credential"] == f"session:{session}"
+    assert '"issuer"' in rows[1]["diff"]
+    text = repr([tuple(row.values()) for row in rows])
+    assert "Ada" not in text
+    assert "corp.example" not in text
+
+
 # --- Personal data ---
 
 
