@@ -30,7 +30,7 @@ async def buy(page: Page, quantity: int = 1) -> None:
 
 
 async def says(page: Page, text: str) -> None:
-    await expect(page.locator("#purchase [data-say]")).to_contain_text(text)
+    await expect(page.locator("#progress [data-say]")).to_contain_text(text)
 
 
 async def test_a_wallet_signs_in_pays_and_has_the_tickets_while_others_watch(

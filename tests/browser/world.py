@@ -174,5 +174,14 @@ class World:
         order = {"eventId": event["id"], "tierId": 0, "quantity": quantity}
         await buyer.send(await buyer.client.post("/tickets/purchase", order))
 
+    async def given(self, event: dict[str, Any], address: str, quantity: int) -> None:
+        """Have somebody buy tickets for an address, and return once everybody sees them."""
+        buyer = await self.person("benefactor")
+        order = {"eventId": event["id"], "tierId": 0, "quantity": quantity, "recipient": address}
+        await buyer.send(await buyer.client.post("/tickets/purchase", order))
+        async with asyncio.timeout(30):
+            while len(await self.tickets_of(address)) < quantity:
+                await asyncio.sleep(0.05)
+
     async def tickets_of(self, address: str) -> list[dict[str, Any]]:
         return await Client(self.http, self.url).get(f"/tickets?owner={address}")

@@ -4,65 +4,18 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from html.parser import HTMLParser
 from io import BytesIO
 from uuid import UUID
 
-import pytest
 from PIL import Image
 from tests.edge.http_client import Client
-from tests.events.shop import CHAIN_ID, DEVNET, PUBLIC_URL, Shop
+from tests.events.shop import PUBLIC_URL, Shop
+from tests.pages.reading import SITE, parsed, text
 
-from echain.edge.html import LANGUAGES, Site, locale_of
-from echain.edge.http import StoredIdempotency, application
-from echain.events import pages
+from echain.edge.html import LANGUAGES, locale_of
 from echain.kernel.time import rfc3339
-from echain.media import rest as media_rest
-from echain.media.pressing import Presses
 
-SITE = Site(brand="echain", public_url=PUBLIC_URL, live_url="https://live.example")
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
-
-
-@pytest.fixture
-def page(shop: Shop) -> Client:
-    app = application(
-        [
-            *SITE.endpoints(),
-            *pages.endpoints(shop.database, SITE, {CHAIN_ID: DEVNET}),
-            *media_rest.endpoints(shop.database, Presses()),
-        ],
-        authenticate=shop.authenticator,
-        clock=shop.clock,
-        idempotency=StoredIdempotency(shop.database),
-        title="echain",
-        version="1",
-    )
-    return Client(app)
-
-
-class Tags(HTMLParser):
-    """Collects a page's tags as a browser reads them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str]]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, {name: value or "" for name, value in attrs}))
-
-
-def parsed(page: str) -> list[tuple[str, dict[str, str]]]:
-    tags = Tags()
-    tags.feed(page)
-    return tags.found
-
-
-async def text(page: Client, target: str, **headers: str) -> str:
-    answer = await page("GET", target, headers=headers)
-    assert answer.status == 200, answer.body
-    assert answer.header("content-type") == "text/html; charset=utf-8"
-    return answer.body.decode()
 
 
 async def test_events_are_listed_and_each_leads_to_its_page_in_every_language(

@@ -11,11 +11,18 @@ from echain.edge.http import Endpoint
 from echain.entry.connections import Services
 from echain.events import pages as events_pages
 from echain.infra.config import Config
+from echain.tickets import pages as tickets_pages
 
 _BRAND: Final = "echain"
 
 
-def page_endpoints(config: Config, parts: Services, chains: Mapping[int, Chain]) -> list[Endpoint]:
+def page_endpoints(
+    config: Config, parts: Services, chains: Mapping[int, Chain], authenticate: tickets_pages.Authenticate
+) -> list[Endpoint]:
     """Return every slice's pages, and the files that they load."""
     site = Site(brand=_BRAND, public_url=config.public_url, live_url=config.realtime_url)
-    return [*site.endpoints(), *events_pages.endpoints(parts.database, site, chains)]
+    return [
+        *site.endpoints(),
+        *events_pages.endpoints(parts.database, site, chains),
+        *tickets_pages.endpoints(parts.database, site, authenticate),
+    ]

@@ -16,6 +16,7 @@ from echain.events.intents import Intents
 from echain.events.types import (
     Availability,
     Described,
+    Event,
     EventCancelled,
     EventEnded,
     EventNotFound,
@@ -82,6 +83,14 @@ async def published(database: Database | Connection, event_id: UUID) -> Publishe
     if row is None:
         raise EventNotFound
     return _published(row)
+
+
+async def shown(database: Database, event_ids: Collection[UUID], *, now: datetime) -> dict[UUID, Event]:
+    """Return published events by the ids that the API knows them by; one statement, none for nothing."""
+    if not event_ids:
+        return {}
+    events = [resource.event_of(row, now) for row in await store.events(database, event_ids)]
+    return {event.id: event for event in events}
 
 
 async def described(connection: Connection, event_ids: Collection[UUID]) -> dict[UUID, Described]:

@@ -87,6 +87,15 @@ async def draft_for(database: Database, draft_id: UUID, user_id: UUID) -> Row | 
     return await database.fetchrow(_DRAFT_FOR, draft_id, user_id)
 
 
+async def events(database: Database, event_ids: Collection[UUID]) -> Sequence[Row]:
+    """Return published events by either of their ids, with the columns of PUBLISHED."""
+    return await database.fetch(
+        f"SELECT {PUBLISHED} FROM published_events AS event WHERE event.id IN "  # noqa: S608 - a constant
+        "(SELECT event_key(id) FROM unnest($1::uuid[]) AS id)",
+        list(event_ids),
+    )
+
+
 async def offer(database: Database | Connection, event_id: UUID) -> Row | None:
     """Return what a published event sells."""
     return await database.fetchrow(_OFFER, event_id)

@@ -1,6 +1,7 @@
 // An event's page: how many tickets are left, as it changes, and buying them.
+import { create } from './api.js'
 import { listen } from './live.js'
-import { purchase } from './purchase.js'
+import { Progress, transact } from './transact.js'
 
 const tickets = document.querySelector('[data-event]')
 const left = document.getElementById('left').innerHTML
@@ -8,6 +9,7 @@ const gone = document.getElementById('gone').innerHTML
 const few = Number(tickets.dataset.few)
 const number = new Intl.NumberFormat(document.documentElement.lang)
 const CHANGES = new Set(['ticket_sold', 'ticket_refunded', 'price_update', 'event_updated', 'reverted'])
+const progress = new Progress(document.getElementById('progress'), JSON.parse(document.getElementById('words').textContent))
 let asked = 0
 let next = Promise.withResolvers()
 
@@ -57,6 +59,6 @@ for (const form of tickets.querySelectorAll('form')) {
       tierId: Number(form.closest('li').dataset.tier),
       quantity: Number(new FormData(form).get('quantity'))
     }
-    purchase(order, Number(tickets.dataset.chain), () => next.promise)
+    transact(progress, Number(tickets.dataset.chain), () => create('/tickets/purchase', order), () => next.promise)
   })
 }

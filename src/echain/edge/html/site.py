@@ -100,8 +100,20 @@ class Site:
             raise KeyError(name)
         return f"/static/{self.version}/{name}"
 
-    def page(self, template: str, locale: Locale, path: str, *, status: int = 200, **values: Any) -> Raw:
-        """Return a page; ``path`` is where it stands in the language of the templates."""
+    def page(
+        self,
+        template: str,
+        locale: Locale,
+        path: str,
+        *,
+        status: int = 200,
+        private: bool = False,
+        **values: Any,
+    ) -> Raw:
+        """Return a page; ``path`` is where it stands in the language of the templates.
+
+        One that is ``private`` shows what only its reader may see: nobody keeps it.
+        """
         text = (
             self._environments[locale.code]
             .get_template(template)
@@ -120,7 +132,8 @@ class Site:
                 **values,
             )
         )
-        return Raw(text.encode(), content_type=HTML, status=status, headers=self._headers)
+        headers = (*self._headers, *_ONCE) if private else self._headers
+        return Raw(text.encode(), content_type=HTML, status=status, headers=headers)
 
     def endpoints(self) -> Sequence[Endpoint]:
         """Return the static files' endpoints."""
