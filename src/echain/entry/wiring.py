@@ -117,7 +117,7 @@ def endpoints_of(
         *organization_endpoints(config, parts),
         *events_rest.endpoints(parts.database, parts.cache, intents, public_url=config.public_url),
         *media_rest.endpoints(parts.database, Presses()),
-        *page_endpoints(config, parts, known),
+        *page_endpoints(config, parts, known, users),
         *tickets_rest.endpoints(parts.database, intents),
         *admission_rest.endpoints(
             parts.database, intents, code_key=_code_key(config), relays=_relays(config)
