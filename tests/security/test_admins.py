@@ -69,6 +69,7 @@ async def test_an_administrator_by_configuration_appoints_others_who_appoint_oth
         inland.boss.text,
     )
     assert await is_admin(ada), "at once, with the session that they have"
+    inland.clock.pass_by(seconds=1)
     assert (await inland.appoint(ada, bo.text)).status == 201
     listed = (await bo.client("GET", ADMINS)).data
     assert [(one["address"], one["configured"]) for one in listed] == [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -144,7 +145,7 @@ class Tower:
         rows = await self.database.fetch(
             "SELECT data FROM messages WHERE channel = 'platform' AND type = 'alarm' ORDER BY sequence"
         )
-        return [row["data"] for row in rows]
+        return [json.loads(row["data"]) for row in rows]
 
     # --- what runs ---
 
