@@ -10,7 +10,6 @@ from uuid import UUID
 
 import msgspec
 
-from echain.accounts import service as accounts
 from echain.events import service as events
 from echain.infra.crypto import DataKeys, Unopenable
 from echain.infra.database import Connection, Row
@@ -25,6 +24,8 @@ from echain.notify.service import short_of
 from echain.notify.telling import Coins, digest_sections, listed, values
 from echain.notify.types import NoticeKind, Settings, UnsubscribeUnknown
 from echain.notify.wording import language_of, moment, short_address
+from echain.organizations import service as organizations
+from echain.organizations.types import Permission
 from echain.tickets import audience
 
 SALES_LAG: Final = timedelta(hours=1)
@@ -209,7 +210,12 @@ class Composer:
 
 
 async def sales_of(connection: Connection, user_id: UUID, *, since: datetime, until: datetime) -> list[Sold]:
-    """Return what a user's events sold in a period, an hour late so that all of it is final."""
-    wallets = await accounts.addresses_of(connection, user_id)
-    sold = await audience.sales_between(connection, wallets, since=since - SALES_LAG, until=until - SALES_LAG)
+    """Return what events sold whose sales a user may see, an hour late so that all of it is final.
+
+    Those of the organizations whose role shows them sales, and of the user's own wallets that are in none.
+    """
+    seen = await organizations.reach(connection, user_id, Permission.SALES_READ)
+    sold = await audience.sales_between(
+        connection, seen.wallets, since=since - SALES_LAG, until=until - SALES_LAG
+    )
     return [Sold(one.name, one.chain_id, one.tickets, str(one.paid_wei)) for one in sold]
