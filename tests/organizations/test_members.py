@@ -220,6 +220,37 @@ async def test_two_owners_who_go_at_once_leave_one(shop: Shop) -> None:
         assert {answer.status for answer in answers} <= {200, 403, 404, 409}
 
 
+async def test_a_role_that_was_lost_while_waiting_for_the_lock_counts_no_more(shop: Shop) -> None:
+    made = await staffed(shop)
+    owner = made.people["owner"]
+    async with shop.database.transaction() as tx:
+        await tx.execute("SELECT FROM organizations WHERE id = $1 FOR UPDATE", UUID(made.id))
+        waiting = [
+            asyncio.create_task(made.ask(owner, "PUT", "", {"name": "Mine now"})),
+            asyncio.create_task(made.ask(owner, "DELETE", f"/members/{await user_id(made.founder)}")),
+            asyncio.create_task(made.ask(owner, "POST", "/invitations", {"role": "manager"})),
+        ]
+        async with asyncio.timeout(20):
+            while await waiting_for_locks(shop) < len(waiting):
+                await asyncio.sleep(0.01)
+        await tx.execute(
+            "UPDATE members SET role = 'gate' WHERE organization_id = $1 AND user_id = $2",
+            *(UUID(made.id), UUID(await user_id(owner))),
+        )
+    for answer in await asyncio.gather(*waiting):
+        assert code(answer) == MISSING
+    assert (await made.ask(made.founder, "GET")).data["name"] == "Harbour Nights"
+
+
+async def waiting_for_locks(shop: Shop) -> int:
+    count = await shop.database.fetchval(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    assert isinstance(count, int)
+    return count
+
+
 async def test_the_database_keeps_an_owner_even_from_those_who_take_no_lock(shop: Shop) -> None:
     made = await agency(shop)
     with pytest.raises(asyncpg.CheckViolationError, match="no owner"):

@@ -9,7 +9,7 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 from tests.events.shop import Person, Shop
-from tests.organizations.agency import ORGANIZATIONS, Agency, agency, code, staffed, user_id
+from tests.organizations.agency import ORGANIZATIONS, Agency, agency, code, signed, staffed, user_id
 
 from echain.infra.database import connect
 from echain.kernel.time import rfc3339
@@ -169,6 +169,25 @@ async def test_what_is_deleted_is_gone_for_everybody_and_its_wallets_are_free(sh
     assert (await made.founder.client("GET", f"{EVENTS}?mine=true")).data == []
     again = await shop.draft(made.founder)
     assert again["organizationId"] not in {made.id, None}
+
+
+async def test_a_draft_that_races_with_the_end_of_its_organization_ends_with_it(shop: Shop) -> None:
+    for _ in range(ROUNDS):
+        person = await shop.person()
+        made = await agency(shop, person)
+        body = shop.content(organizationId=made.id)
+        headers = await signed(person, "organization.delete", made.id)
+        ended, *drafted = await asyncio.gather(
+            person.client("DELETE", made.path, headers=headers),
+            *(person.client("POST", EVENTS, json_body=body) for _ in range(3)),
+        )
+        assert ended.status == 200, ended.body
+        assert {answer.status for answer in drafted} <= {201, 404, 409}
+        left = await shop.database.fetchval(
+            "SELECT count(*) FROM event_drafts WHERE organization_id = $1 AND deleted_at IS NULL",
+            UUID(made.id),
+        )
+        assert left == 0
 
 
 @asynccontextmanager

@@ -29,7 +29,7 @@ from echain.kernel.errors import invalid_field
 from echain.kernel.evm import Address, Hash32, to_hex
 from echain.kernel.ids import uuid7
 from echain.organizations import service as organizations
-from echain.organizations.types import NoWallet, Permission, Standing
+from echain.organizations.types import NoWallet, OrganizationNotFound, Permission, Standing
 
 _METADATA_PATH: Final = "/api/v1/metadata/"
 
@@ -76,7 +76,8 @@ async def create_draft(tx: Tx, caller: Caller, new: NewDraft, intents: Intents, 
         content=msgspec.to_builtins(content),
         created_at=now,
     )
-    await store.insert_draft(tx, draft)
+    if not await store.insert_draft(tx, draft):
+        raise OrganizationNotFound
     event = resource.draft_event(
         content,
         draft_id=draft.id,

@@ -184,12 +184,17 @@ class NewDraft(msgspec.Struct, frozen=True):
     created_at: datetime
 
 
-async def insert_draft(tx: Tx, draft: NewDraft) -> None:
-    """Keep a new draft, version 1."""
-    await tx.execute(
+async def insert_draft(tx: Tx, draft: NewDraft) -> bool:
+    """Keep a new draft, version 1; False when its organization has been deleted.
+
+    Whoever deletes that meanwhile waits for this transaction, and so finds the draft.
+    """
+    row = await tx.fetchrow(
         """
+        WITH standing AS (SELECT id FROM organizations WHERE id = $2 AND deleted_at IS NULL FOR SHARE)
         INSERT INTO event_drafts (id, organization_id, organizer, chain_id, content, created_at, updated_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $6)
+        SELECT $1, id, $3, $4, $5, $6, $6 FROM standing
+        RETURNING id
         """,
         draft.id,
         draft.organization_id,
@@ -198,6 +203,7 @@ async def insert_draft(tx: Tx, draft: NewDraft) -> None:
         draft.content,
         draft.created_at,
     )
+    return row is not None
 
 
 async def lock_draft(tx: Tx, draft_id: UUID) -> Row | None:
