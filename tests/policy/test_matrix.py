@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
-import pytest_asyncio
 from tests.edge.http_client import Answered
-from tests.policy.cast import world
 from tests.policy.policies import Policy, Who
 from tests.policy.program import policies_of
 from tests.policy.requests import BODIES, QUERIES, RAW, REFUSES_ALL, body_of, path_of
@@ -16,20 +14,8 @@ from tests.policy.routes import ROUTES
 from tests.policy.verdicts import SAFE, Refused, verdict
 from tests.policy.world import MISSING, Caller, Thing, World
 
-from echain.infra.embedded.anvil import Anvil
-
 PAGE = "a page"
 """What stands for the code of an error that is told to people."""
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def everything(
-    fresh_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
-) -> AsyncGenerator[World, None]:
-    folder = tmp_path_factory.mktemp("matrix")
-    with Anvil(folder / "anvil", home=folder) as anvil:
-        async with world(anvil, fresh_database(), folder / "home") as made:
-            yield made
 
 
 def things_for(made: World, policy: Policy, caller: Caller) -> Iterator[tuple[str, Thing | None]]:
@@ -72,7 +58,7 @@ def code_of(answer: Answered) -> str:
     return answer.json["error"]["code"]
 
 
-@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.asyncio(loop_scope="session")
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", sorted(ROUTES))
 async def test_everybody_gets_what_the_table_says(everything: World, name: str) -> None:
@@ -111,7 +97,7 @@ def test_no_request_is_prepared_for_a_route_that_there_is_not() -> None:
     assert {*BODIES, *QUERIES, *REFUSES_ALL} <= set(ROUTES)
 
 
-@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.asyncio(loop_scope="session")
 async def test_all_who_may_exist_are_tried(everything: World) -> None:
     """A caller that goes missing takes a column of the matrix along."""
     kinds = Counter(caller.kind for caller in everything.callers)

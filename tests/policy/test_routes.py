@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import pytest
 from tests.policy.policies import ROLES, Policy, Who
-from tests.policy.program import endpoints, name_of, policies_of
+from tests.policy.program import name_of, policies_of
 from tests.policy.routes import CHANNELS, DOORS, ROUTES
 
 from echain.edge.http import Auth, Endpoint
@@ -26,11 +25,6 @@ DOOR_OF_AUTH = {
     "ADMIN": {Who.ADMIN},
 }
 """What the edge lets through, by what the table says; within, the slices decide."""
-
-
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> list[Endpoint]:
-    return endpoints(tmp_path_factory.mktemp("policy"))
 
 
 def test_every_route_has_a_policy_and_every_policy_a_route(program: list[Endpoint]) -> None:
