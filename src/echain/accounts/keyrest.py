@@ -106,6 +106,9 @@ def _making(database: Database, scopes: Collection[str], most: KeyLimits) -> End
                 expires_at=body.expires_at,
                 now=call.now,
             )
+            diff = {"scopes": [None, issued.scopes], "expiresAt": [None, issued.expires_at]}
+            new = changed({}, _told(issued)) | diff
+            await call.audit(tx, "api_key.created", resource=f"api_key:{issued.id}", diff=new)
         return Reply(issued, headers=_NO_STORE)
 
     return create
@@ -159,6 +162,9 @@ def _own(database: Database, authenticator: Authenticator, most: KeyLimits) -> l
     async def revoke(call: Call[KeyPath, Nothing, Nothing]) -> Ended:
         async with database.transaction() as tx:
             await keys.revoke(tx, call.user.id, call.path.id, now=call.now)
+            await call.audit(
+                tx, "api_key.revoked", resource=f"api_key:{call.path.id}", diff={"revokedAt": [None, call.now]}
+            )
         authenticator.forget({call.path.id})
         return Ended(1)
 

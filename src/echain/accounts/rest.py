@@ -26,6 +26,7 @@ from echain.accounts.types import (
     Nonce,
     NonceForAnotherAddress,
     NonceUnknown,
+    Proof,
     RefreshTokenReused,
     RefreshTokenUnknown,
     SchemeMismatch,
@@ -48,6 +49,7 @@ from echain.edge.http import (
 )
 from echain.edge.http.errors import NotOurPage
 from echain.edge.http.ownpages import OwnPages
+from echain.infra import audit
 from echain.infra.database import Database
 from echain.kernel.errors import invalid_field
 from echain.kernel.evm import Address, parse_address
@@ -238,6 +240,9 @@ def _sign_in_endpoints(
             grant = await service.sign_in(
                 tx, authenticator.tokens, proof, browser=browser, device=device, now=call.now
             )
+            await call.audit(
+                tx, "session.opened", resource=f"session:{grant.session_id}", actor=_signed_in(grant, proof)
+            )
         return authenticator.granted(grant, in_cookies=call.body.cookies, now=call.now)
 
     return [
@@ -255,6 +260,10 @@ def _sign_in_endpoints(
             ("/api/v1/auth/login", "Sign in; the same as /auth/verify", LOGIN_LEAVING),
         )
     ]
+
+
+def _signed_in(grant: Grant, proof: Proof) -> audit.Actor:
+    return audit.Actor("user", str(grant.user_id), proof.address, f"session:{grant.session_id}")
 
 
 def _refresh_endpoint(database: Database, authenticator: Authenticator, pages: OwnPages) -> Endpoint:
@@ -289,6 +298,9 @@ def _refresh_endpoint(database: Database, authenticator: Authenticator, pages: O
         client = f"{call.client}\n{call.headers.get('user-agent', '')}"
         async with database.transaction() as tx:
             outcome = await service.refresh(tx, authenticator.tokens, shown, client=client, now=call.now)
+            if isinstance(outcome, service.Reused):
+                about = f"session:{outcome.session_id}"
+                await call.audit(tx, "session.reuse_found", resource=about, diff={"state": ["open", "ended"]})
         if isinstance(outcome, service.Reused):
             authenticator.forget({outcome.session_id})
             raise RefreshTokenReused

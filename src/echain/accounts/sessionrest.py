@@ -75,7 +75,11 @@ def _naming(database: Database) -> Endpoint:
     )
     async def name(call: Call[SessionPath, Nothing, DeviceName]) -> Session:
         async with database.transaction() as tx:
-            return await service.name_session(tx, call.user, call.path.id, call.body.name, now=call.now)
+            named = await service.name_session(tx, call.user, call.path.id, call.body.name, now=call.now)
+            # What a device is called is its owner's own affair.
+            diff = {"device": ["", named.device]}
+            await call.audit(tx, "session.named", resource=f"session:{call.path.id}", diff=diff)
+            return named
 
     return name
 
@@ -91,6 +95,7 @@ def _ending(database: Database, authenticator: Authenticator) -> list[Endpoint]:
         session = session_of(call.user)
         async with database.transaction() as tx:
             await service.sign_out(tx, call.user.id, session, now=call.now)
+            await call.audit(tx, "session.ended", resource=f"session:{session}")
         authenticator.forget({session})
         return ended(call, 1, mine=True)
 
@@ -98,6 +103,8 @@ def _ending(database: Database, authenticator: Authenticator) -> list[Endpoint]:
     async def logout_everywhere(call: Call[Nothing, Nothing, Nothing]) -> Reply:
         async with database.transaction() as tx:
             sessions = await service.sign_out_everywhere(tx, call.user.id, now=call.now)
+            diff = {"ended": [None, [str(session) for session in sessions]]}
+            await call.audit(tx, "session.all_ended", resource=f"user:{call.user.id}", diff=diff)
         authenticator.forget(set(sessions))
         return ended(call, len(sessions), mine=True)
 
@@ -113,6 +120,7 @@ def _ending(database: Database, authenticator: Authenticator) -> list[Endpoint]:
     async def end(call: Call[SessionPath, Nothing, Nothing]) -> Reply:
         async with database.transaction() as tx:
             await service.end_session(tx, call.user.id, call.path.id, now=call.now)
+            await call.audit(tx, "session.ended", resource=f"session:{call.path.id}")
         authenticator.forget({call.path.id})
         return ended(call, 1, mine=call.path.id == call.user.session)
 
