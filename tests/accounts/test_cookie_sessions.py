@@ -293,6 +293,12 @@ async def test_the_refresh_cookie_gives_new_cookies_of_the_same_session(page: Pa
     assert (await page.browser.get("/me")).status == 200
 
 
+async def test_without_the_csrf_cookie_no_absence_of_a_token_equals_it(page: Page) -> None:
+    del page.browser.cookies[CSRF]
+    refused(await page.send("POST", "/refresh", **{"x-csrf-token": ""}))
+    refused(await page.send("POST", "/refresh"))
+
+
 async def test_two_tabs_that_refresh_at_once_stay_signed_in(
     page: Page, start: Callable[..., Process]
 ) -> None:

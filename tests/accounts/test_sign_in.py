@@ -16,6 +16,7 @@ from echain.infra.database import Database
 Rows = Callable[[], Awaitable[dict[str, int]]]
 
 VIEM = json.loads((Path(__file__).parent / "vectors" / "viem.json").read_text())
+SIWE = json.loads((Path(__file__).parent / "vectors" / "siwe.json").read_text())
 
 
 async def test_a_wallet_signs_in_and_is_known_by_its_token(browser: Browser, wallet: Wallet) -> None:
@@ -55,6 +56,7 @@ async def test_the_nonce_tells_what_a_message_needs(browser: Browser) -> None:
         "domain": "tickets.example",
         "uri": "https://tickets.example",
         "chainIds": [1, 84532],
+        "address": None,
     }
 
 
@@ -102,6 +104,21 @@ async def test_another_wallet_library_signs_in(
         # Its messages are signed already, so the database is told of their nonce.
         await database.execute("UPDATE sign_in_nonces SET nonce = $1", vector["fields"]["nonce"])
         answer = await browser.verify(vector["message"], vector[form])
+        assert answer.status == 200, (vector["name"], answer.body)
+        assert answer.data["address"] == vector["fields"]["address"]
+        await browser.get("/nonce")
+
+
+async def test_messages_of_the_package_that_eip_4361_came_with_sign_in(
+    browser: Browser, database: Database, clock: Clock
+) -> None:
+    clock.now = datetime(2026, 1, 2, 3, 4, 10, tzinfo=UTC)
+    ours = [vector for vector in SIWE["messages"] if vector["fields"]["domain"] == "tickets.example"]
+    assert len(ours) > 8
+    await browser.get("/nonce")
+    for vector in ours:
+        await database.execute("UPDATE sign_in_nonces SET nonce = $1", vector["fields"]["nonce"])
+        answer = await browser.verify(vector["message"], vector["signature"])
         assert answer.status == 200, (vector["name"], answer.body)
         assert answer.data["address"] == vector["fields"]["address"]
         await browser.get("/nonce")

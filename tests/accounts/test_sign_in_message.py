@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import combinations
 from pathlib import Path
 
 import msgspec
@@ -31,6 +32,7 @@ from echain.kernel.errors import EchainError
 from echain.kernel.evm import Address, checksum
 
 VIEM = json.loads((Path(__file__).parent / "vectors" / "viem.json").read_text())
+SIWE = json.loads((Path(__file__).parent / "vectors" / "siwe.json").read_text())
 
 NOW = datetime(2026, 1, 2, 3, 4, 10, tzinfo=UTC)
 PARTY = relying_party("https://tickets.example", [84532, 1])
@@ -193,8 +195,8 @@ def test_each_replacement_of_each_character_changes_a_field_or_is_refused() -> N
     assert accepted > 1000, "many replacements are other messages"
 
 
-@pytest.mark.parametrize("vector", VIEM, ids=lambda vector: vector["name"])
-def test_messages_of_another_wallet_library_are_read_field_by_field(vector: dict) -> None:
+@pytest.mark.parametrize("vector", [*VIEM, *SIWE["messages"]], ids=lambda vector: vector["name"])
+def test_messages_of_other_libraries_are_read_field_by_field(vector: dict) -> None:
     message = parse(vector["message"])
     fields = vector["fields"]
     assert message.scheme == fields.get("scheme")
@@ -209,6 +211,34 @@ def test_messages_of_another_wallet_library_are_read_field_by_field(vector: dict
     assert message.not_before == fields.get("notBefore")
     assert message.request_id == fields.get("requestId")
     assert (None if message.resources is None else list(message.resources)) == fields.get("resources")
+
+
+def taken(text: str) -> str:
+    try:
+        parse(text)
+    except MessageMalformed:
+        return "0"
+    return "1"
+
+
+def test_another_parser_takes_and_refuses_the_same_of_thousands_of_altered_messages() -> None:
+    """The npm package siwe judged each: a character replaced or left out, lines swapped."""
+    altered = SIWE["altered"]
+    base: str = altered["base"]
+    places = range(len(base))
+    for character, verdicts in altered["replaced"].items():
+        ours = "".join(taken(base[:place] + character + base[place + 1 :]) for place in places)
+        assert ours == verdicts, repr(character)
+    assert "".join(taken(base[:place] + base[place + 1 :]) for place in places) == altered["left_out"]
+    lines = base.split("\n")
+    swapped: list[str] = []
+    for one, other in combinations(range(len(lines)), 2):
+        order = list(lines)
+        order[one], order[other] = lines[other], lines[one]
+        swapped.append(taken("\n".join(order)))
+    assert "".join(swapped) == altered["swapped_lines"]
+    judged = [*altered["replaced"].values(), altered["left_out"], altered["swapped_lines"]]
+    assert min(sum(text.count(verdict) for text in judged) for verdict in "01") > 1000
 
 
 ACCEPTED = {
