@@ -7,6 +7,7 @@ import random
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from tests.events.shop import Shop
 
 from echain.kernel.time import rfc3339
@@ -171,3 +172,36 @@ async def test_more_than_nine_of_ten_reads_are_answered_by_the_cache_while_ticke
     reads = shop.cache.reads
     assert sum(reads.values()) >= 1_800
     assert 1 - (reads["rendered"] + reads["past"]) / sum(reads.values()) > 0.9, reads
+
+
+async def test_reads_take_the_statements_that_they_took_before_there_were_organizations(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A known draft and a public list: one. A kept event: none. What is mine: one more, for what I reach."""
+    organizer = await shop.person()
+    event, _ = await shop.published(organizer)
+    draft = await shop.draft(organizer, title="Draft")
+    asked: list[str] = []
+
+    def counted(name: str) -> None:
+        ask = getattr(shop.database, name)
+
+        async def counting(query: str, *arguments: object) -> Any:
+            asked.append(query)
+            return await ask(query, *arguments)
+
+        monkeypatch.setattr(shop.database, name, counting)
+
+    for name in ("fetch", "fetchrow", "execute"):
+        counted(name)
+    for path, most in (
+        (f"/{draft['id']}", 1),
+        (f"/{event.id}", 0),
+        ("", 1),
+        ("?organizer=" + organizer.text, 1),
+        ("?mine=true", 2),
+    ):
+        assert (await organizer.client("GET", f"{EVENTS}{path}")).status == 200
+        asked.clear()
+        assert (await organizer.client("GET", f"{EVENTS}{path}")).status == 200
+        assert len(asked) == most, (path, asked)
