@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from echain.edge.http.answer import Raw, Rendered, Reply
 from echain.edge.http.call import Auth
@@ -30,6 +30,15 @@ INERT = (
     (b"referrer-policy", b"no-referrer"),
 )
 """JSON that is opened as a page can run, load and frame nothing."""
+PAGE: Final = (
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (
+        b"permissions-policy",
+        b"camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
+    ),
+)
+"""What a page is given that does not say otherwise itself."""
 NO_STORE = (b"cache-control", b"no-store")
 REVALIDATE = (b"cache-control", b"no-cache")
 REVALIDATE_PRIVATE = (b"cache-control", b"private, no-cache")
@@ -99,8 +108,11 @@ class Renderer:
 
     def _raw(self, raw: Raw, if_none_match: bytes | None) -> Answer:
         headers = _lowered(raw.headers)
-        if not any(name == INERT[0][0] for name, _ in headers):
-            headers += INERT
+        said = {name for name, _ in headers}
+        headers += [header for header in INERT if INERT[0][0] not in said and header[0] not in said]
+        if raw.content_type.startswith("text/html"):
+            said = {name for name, _ in headers}
+            headers += [header for header in PAGE if header[0] not in said]
         if not _decides_caching(headers):
             headers.append(self._caching)
         if raw.status == OK and self._is_get:
