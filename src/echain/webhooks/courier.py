@@ -22,10 +22,12 @@ from echain.infra.crypto import DataKeys
 from echain.infra.database import Database, Tx
 from echain.infra.jobs import JobKind, Queue, Run
 from echain.infra.outbound import Outbound, TargetRefused, TargetUnreachable
-from echain.kernel.evm import checksum
+from echain.kernel.evm import Address, checksum
 from echain.kernel.messages import Message
 from echain.kernel.retryafter import retry_after_seconds
 from echain.kernel.time import Clock
+from echain.organizations import service as organizations
+from echain.organizations.types import Permission
 from echain.webhooks import deliverystore as store
 from echain.webhooks import rules
 from echain.webhooks.measures import Measures
@@ -185,7 +187,10 @@ class Courier:
                 now=now,
             )
             if held and reason is not None:
-                await outbox.publish(tx, [_disabled(attempt, reason)])
+                told = await store.concerned(
+                    tx, subscription_id, organizations.roles_with(Permission.WEBHOOKS)
+                )
+                await outbox.publish(tx, _disabled(attempt, reason, told))
                 _log.warning("webhooks.disabled", subscription=str(subscription_id), reason=reason)
             elif held:
                 await wake(tx, [subscription_id], at=next_try_at)
@@ -193,11 +198,16 @@ class Courier:
                 await wake(tx, [subscription_id])
 
 
-def _disabled(attempt: Attempt, reason: str) -> Message:
-    """Return what the owner is told, of the kind that comes by mail too: nobody watches a dead receiver."""
+def _disabled(attempt: Attempt, reason: str, told: Sequence[Address]) -> list[Message]:
+    """Return what those are told who look after it, of the kind that comes by mail too.
+
+    Nobody watches a dead receiver.
+    """
+    if not told:
+        return []
     receiver = urlsplit(attempt.url).hostname
-    return Message(
-        (f"user:{checksum(attempt.owner)}",),
+    message = Message(
+        tuple(f"user:{checksum(wallet)}" for wallet in told),
         "notification",
         {
             "title": "A webhook was disabled",
@@ -207,3 +217,4 @@ def _disabled(attempt: Attempt, reason: str) -> Message:
             "about": "webhook_disabled",
         },
     )
+    return [message]

@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 
 from echain.infra.database import Database, Row, Tx
+from echain.kernel.evm import Address
 from echain.webhooks.types import Attempt, Delivery, DeliveryBody, DeliveryState, Tried
 
 _SWEPT: Final = 5_000
@@ -149,7 +150,7 @@ async def next_attempt(
     """Return the oldest delivery that waits, with all that a try takes; None also when the right is lost."""
     row = await database.fetchrow(
         """
-        SELECT delivery.id, body, url, owner, failures, failing_since, updated_at,
+        SELECT delivery.id, body, url, failures, failing_since, updated_at,
                ARRAY(
                    SELECT ROW(name, id, sealed) FROM webhook_keys
                    WHERE subscription_id = sub.id AND (expires_at IS NULL OR expires_at > $3)
@@ -392,3 +393,22 @@ async def waiting(database: Database) -> tuple[datetime | None, int]:
 
 def _count(tag: str) -> int:
     return int(tag.rpartition(" ")[2])
+
+
+async def concerned(tx: Tx, subscription_id: UUID, roles: Sequence[str]) -> list[Address]:
+    """Return the wallets of those who look after a subscription, one a person: its owner, or such members."""
+    rows = await tx.fetch(
+        """
+        SELECT owner AS address FROM webhook_subscriptions
+         WHERE id = $1 AND organization_id IS NULL AND owner IS NOT NULL
+        UNION ALL
+        (SELECT DISTINCT ON (user_id) own.address
+          FROM webhook_subscriptions AS sub
+          JOIN members AS member USING (organization_id) JOIN wallets AS own USING (user_id)
+         WHERE sub.id = $1 AND member.role = ANY ($2)
+         ORDER BY user_id, own.created_at, own.address)
+        """,
+        subscription_id,
+        list(roles),
+    )
+    return [Address(row["address"]) for row in rows]

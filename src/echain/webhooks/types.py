@@ -326,7 +326,6 @@ class Attempt(msgspec.Struct, frozen=True):
     delivery_id: UUID
     body: str
     url: str
-    owner: Address
     failures: int
     failing_since: datetime | None
     updated_at: datetime
