@@ -27,6 +27,11 @@ from echain.kernel.time import utc_now
 POOL: Final = 10
 ORGANIZER: Final = Address(b"\x33" * 20)
 PER_PAGE: Final = 20
+ROW: Final = """
+    SELECT id AS public_id, organizer, content::text AS content, created_at, updated_at, version, metadata_hash,
+           NULL::uuid AS organization_id, NULL AS organization_name
+      FROM event_drafts WHERE id = $1 AND deleted_at IS NULL
+"""
 META: Final = b',"meta":{"timestamp":"2026-12-01T19:00:00.000Z","requestId":"5f0c1b7a9e3d2468-1a2b"}}'
 
 
@@ -65,13 +70,15 @@ class Bare:
         await send({"type": "http.response.body", "body": body})
 
     async def _page(self, event_id: str) -> bytes:
-        self._pages[event_id] = await self._row(UUID(event_id))
+        row = await store.event(self._database, UUID(event_id))
+        assert row is not None
+        self._pages[event_id] = _enveloped(_encode(resource.event_of(row, utc_now())))
         return self._pages[event_id]
 
-    async def _row(self, event_id: UUID) -> bytes:
-        row = await store.event(self._database, event_id)
+    async def _row(self, draft_id: UUID) -> bytes:
+        row = await self._database.fetchrow(ROW, draft_id)
         assert row is not None
-        return _enveloped(_encode(resource.event_of(row, utc_now())))
+        return _enveloped(_encode(resource.draft_of(row)))
 
     async def _list(self, page: int) -> bytes:
         now = utc_now()

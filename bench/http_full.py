@@ -2,7 +2,7 @@
 
 On: the real API reads a draft for a member of its organization, by a token, whose role is read from the
 database; limits in Redis, metrics, an access log in a file, one request in a hundred told to a collector of
-traces. Off: a bare ASGI handler reads the same row by the same statement on the same server. Both take turns.
+traces. Off: a bare ASGI handler on the same server reads the row alone, by its key. Both take turns.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ MOST: Final = "1000000"
 """Turns that no round uses up; they are counted all the same."""
 
 USUAL: Final = 0.18
-"""What is left of a Litestar application with the usual middleware for the same: `docs/adr/0002`."""
+"""What is left of a Litestar application for the same read with the usual middleware, recorded on the same kind
+of machine: 1,500 of 8,200 a second with PyJWT, a guard, limits in Redis, Prometheus, traces and structlog."""
 
 
 async def measure() -> list[Row]:
@@ -63,7 +64,7 @@ async def measure() -> list[Row]:
         raise RuntimeError(f"{collector.batches} batches of spans and {lines} lines: not everything was on")
     note = (
         f"token, role, limits, metrics, log line, 1 % traces: {on.rate:,.0f}/s, p99 {on.p99:.0f} ms; "
-        f"bare handler: {off.rate:,.0f}/s, p99 {off.p99:.0f} ms; on takes two statements, off one"
+        f"bare handler: {off.rate:,.0f}/s, p99 {off.p99:.0f} ms; one statement each, on's with the role"
     )
     return [Row("http_full_ratio", on.rate / off.rate, "of all off", None, {"usual middleware": USUAL}, note)]
 
