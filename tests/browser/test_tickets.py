@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
+import zxingcpp
+from PIL import Image
 from playwright.async_api import Browser, Page, expect
 from tests.browser.world import SECONDS, World
+
+from echain.entry.wallet import Client
 
 expect.set_options(timeout=SECONDS)
 OTHER = "0x000000000000000000000000000000000000dEaD"
@@ -72,3 +78,42 @@ async def test_the_money_of_a_cancelled_event_comes_back(browser: Browser, world
     assert int(await world.rpc.call("eth_getBalance", [address, "latest"]), 16) > before
     await page.get_by_role("button", name="Close").click()
     await expect(page.get_by_text("Refunded")).to_be_visible()
+
+
+async def code_on(page: Page) -> str:
+    """Return what a scanner reads off the screen, in the size of a phone."""
+    await expect(page.locator("#code")).to_have_attribute("data-state", "shown")
+    (found,) = zxingcpp.read_barcodes(Image.open(BytesIO(await page.screenshot())))
+    return str(found.text)
+
+
+async def test_the_code_on_a_phone_admits_once_and_is_gone_when_closed(
+    browser: Browser, world: World
+) -> None:
+    event = await world.event(title="At the door")
+    page, address = await opened(browser, world)
+    await page.set_viewport_size({"width": 390, "height": 844})
+    await world.given(event, address, 1)
+    gate = await world.organizer.client.post("/gates", {"eventId": event["id"], "name": "Main door"})
+    door = Client(world.http, world.url, gate["secret"])
+    await sign_in(page)
+    await page.get_by_role("button", name="Show the code").click()
+    scan = f"/gates/{gate['id']}/scan"
+    assert (await door.post(scan, {"code": await code_on(page)}))["verdict"] == "admitted"
+    assert (await door.post(scan, {"code": await code_on(page)}))["verdict"] == "already_admitted"
+    await page.get_by_role("button", name="Close").click()
+    assert await page.locator("#code canvas").evaluate("canvas => canvas.width") == 0
+
+
+async def test_without_network_the_code_says_so_and_comes_back_by_itself(
+    browser: Browser, world: World
+) -> None:
+    event = await world.event(title="In a cellar")
+    page, address = await opened(browser, world)
+    await world.given(event, address, 1)
+    await sign_in(page)
+    await page.context.set_offline(True)
+    await page.get_by_role("button", name="Show the code").click()
+    await expect(page.locator("#code [data-say]")).to_contain_text("We cannot be reached right now")
+    await page.context.set_offline(False)
+    assert await code_on(page)

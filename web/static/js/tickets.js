@@ -1,5 +1,6 @@
 // Somebody's tickets: signing in and out, giving one away, taking the money of a cancelled event back.
 import { create, seemsSignedIn } from './api.js'
+import { showCode } from './code.js'
 import { signOut, whoAmI } from './session.js'
 import { Progress, transact } from './transact.js'
 
@@ -43,6 +44,13 @@ function showAnew () {
   progress.dialog.addEventListener('close', () => location.reload(), { once: true })
 }
 
+for (const button of document.querySelectorAll('[data-show]')) {
+  button.addEventListener('click', () => {
+    const ticket = button.closest('[data-ticket]')
+    const [title, tier] = ['h3', '.tier'].map(one => ticket.querySelector(one).textContent.trim())
+    showCode(document.getElementById('code'), words, ticket.dataset.ticket, { title, tier })
+  })
+}
 for (const button of document.querySelectorAll('[data-give]')) {
   button.addEventListener('click', async () => {
     const to = await receiver()
