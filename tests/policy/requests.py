@@ -49,6 +49,7 @@ BODIES: Final[dict[str, Content]] = {
     "PUT /api/v1/auth/sessions/{id}": _always({"name": "Till"}),
     "POST /api/v1/auth/confirmations": _always({"action": "account.erase", "target": "me"}),
     "POST /api/v1/auth/oauth/{provider}/link": _always({}),
+    "POST /api/v1/auth/wallets": _always({"message": "no", "signature": "0x"}),
     "POST /api/v1/admin/admins": _always({"address": SOMEBODY}),
     "POST /api/v1/organizations": _always({"name": "Another"}),
     "PUT /api/v1/organizations/{id}": _always({"name": "Renamed"}),

@@ -57,6 +57,7 @@ ROUTES: Final[dict[str, Policy | tuple[Policy, ...]]] = {
     "GET /api/v1/auth/oauth/{provider}/callback": anyone(),
     "POST /api/v1/auth/oauth/{provider}/link": signed_in(),
     "POST /api/v1/auth/oauth/{provider}/logout": anyone(),
+    "POST /api/v1/auth/wallets": signed_in(),
     "GET /api/v1/auth/identities": signed_in(),
     "DELETE /api/v1/auth/identities/{id}": owner("identity", "auth.identity_not_found"),
     "POST /api/v1/auth/confirmations": signed_in(wallet=True),

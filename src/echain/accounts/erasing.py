@@ -29,7 +29,7 @@ class AccountBusy(EchainError):
 
 
 class SignInNotFresh(EchainError):
-    """Erasing an account without a wallet takes a sign-in of the last five minutes; sign in again first."""
+    """Without a wallet to confirm it, this takes a sign-in of the last five minutes; sign in again first."""
 
     kind = Kind.FORBIDDEN
     code = "auth.sign_in_not_fresh"

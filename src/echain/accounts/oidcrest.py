@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from typing import Annotated, Any, ClassVar, Final, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Final
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
@@ -31,7 +30,7 @@ from echain.accounts.oidctypes import (
     SignInDenied,
 )
 from echain.accounts.rest import BrowserCookie
-from echain.accounts.types import ConfirmationInvalid, ConfirmationNeeded, Ended, Grant, WalletNeeded
+from echain.accounts.types import ConfirmationInvalid, ConfirmationNeeded, Ended, WalletNeeded
 from echain.chain.contractwallet import ContractWallets, SignatureUnverifiable
 from echain.edge.http import (
     SESSIONS_ONLY,
@@ -58,9 +57,6 @@ _LONGEST_LOGOUT: Final = 65_536
 _QUIET: Final = (("Cache-Control", "no-store"), ("Referrer-Policy", "no-referrer"))
 """What the address bar shows meanwhile is nobody else's business."""
 _TEMPORARY: Final = frozenset({"server_error", "temporarily_unavailable"})
-
-InCookies: TypeAlias = Callable[[Grant, datetime], tuple[Cookie, ...]]
-"""Returns the cookies that give a session to a browser."""
 
 _Text = Annotated[str, msgspec.Meta(max_length=_LONGEST)]
 
@@ -112,7 +108,6 @@ class Desk(msgspec.Struct, frozen=True):
     keys: DataKeys
     providers: Mapping[str, Provider]
     wallets: ContractWallets | None
-    in_cookies: InCookies
     browser: BrowserCookie
     origin: str
 
@@ -140,7 +135,6 @@ def endpoints(
     providers: Sequence[Provider],
     *,
     wallets: ContractWallets | None,
-    in_cookies: InCookies,
     public_url: str,
 ) -> list[Endpoint]:
     """Return the routes under ``/api/v1/auth/oauth`` and ``/api/v1/auth/identities``."""
@@ -150,7 +144,6 @@ def endpoints(
         keys,
         {one.settings.name: one for one in providers},
         wallets,
-        in_cookies,
         BrowserCookie(https=public_url.startswith("https:")),
         _origin(public_url),
     )
@@ -270,7 +263,8 @@ def _callback_endpoint(desk: Desk) -> Endpoint:
             grant = opened.grant
             actor = Actor("user", str(grant.user_id), None, f"session:{grant.session_id}")
             await call.audit(tx, "session.opened", resource=f"identity:{opened.identity_id}", actor=actor)
-        return Reply(headers=_back(desk, begun), cookies=desk.in_cookies(grant, call.now))
+        cookies = desk.authenticator.granted(grant, in_cookies=True, now=call.now).cookies
+        return Reply(headers=_back(desk, begun), cookies=cookies)
 
     async def linked(call: Call[Any, Any, Any], begun: oidc.Begun, person: Person) -> Reply:
         async with desk.database.transaction() as tx:

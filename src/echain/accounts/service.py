@@ -38,6 +38,7 @@ from echain.accounts.types import (
     SessionNotFound,
     SignatureInvalid,
     SignatureMalformed,
+    WalletTaken,
 )
 from echain.chain.contractwallet import ContractWallets
 from echain.edge.http import Caller
@@ -137,15 +138,23 @@ async def sign_in(
         NonceForAnotherAddress: it was asked for with another address.
         UserSuspended: an administrator has suspended the user.
     """
-    holder = _browser_hash(browser or "")
-    if not await store.delete_nonce(tx, proof.nonce, holder, proof.address, now=now):
-        if await store.nonce_exists(tx, proof.nonce, holder, now=now):
-            raise NonceForAnotherAddress
-        raise NonceUnknown
+    await _consume_nonce(tx, proof, browser, now=now)
     user_id = await store.user_of_wallet(tx, proof.address, new_id=uuid7(), now=now)
     return await open_session(
         tx, tokens, user_id, address=proof.address, device=device, method=proof.method, now=now
     )
+
+
+async def add_wallet(tx: Tx, proof: Proof, user_id: UUID, *, browser: str | None, now: datetime) -> None:
+    """Consume the proof's nonce and let the wallet sign in as this user from now on.
+
+    Raises:
+        NonceUnknown, NonceForAnotherAddress: as for `sign_in`.
+        WalletTaken: it has signed in as another user.
+    """
+    await _consume_nonce(tx, proof, browser, now=now)
+    if await store.give_wallet(tx, proof.address, user_id, now=now) != user_id:
+        raise WalletTaken
 
 
 async def open_session(
@@ -313,6 +322,14 @@ def _shown(row: store.SessionRow, current: UUID | None) -> Session:
         expires_at=row.expires_at,
         current=row.id == current,
     )
+
+
+async def _consume_nonce(tx: Tx, proof: Proof, browser: str | None, *, now: datetime) -> None:
+    holder = _browser_hash(browser or "")
+    if not await store.delete_nonce(tx, proof.nonce, holder, proof.address, now=now):
+        if await store.nonce_exists(tx, proof.nonce, holder, now=now):
+            raise NonceForAnotherAddress
+        raise NonceUnknown
 
 
 def _browser_hash(browser: str) -> bytes:

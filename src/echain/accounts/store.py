@@ -156,6 +156,22 @@ async def user_of_wallet(tx: Tx, address: Address, *, new_id: UUID, now: datetim
     return row["user_id"]
 
 
+async def give_wallet(tx: Tx, address: Address, user_id: UUID, *, now: datetime) -> UUID:
+    """Return whose wallet this is: a given user's, unless it was somebody's before."""
+    row = await tx.fetchrow(
+        """
+        INSERT INTO wallets AS w (address, user_id, created_at, last_sign_in_at) VALUES ($1, $2, $3, $3)
+        ON CONFLICT (address) DO UPDATE SET last_sign_in_at = greatest(w.last_sign_in_at, $3)
+        RETURNING user_id
+        """,
+        address,
+        user_id,
+        now,
+    )
+    assert row is not None
+    return row["user_id"]
+
+
 async def insert_session(tx: Tx, session: NewSession, first: NewRefresh, *, forget_before: datetime) -> bool:
     """Write a session with its first refresh token; drop the user's that ended or expired before a moment.
 

@@ -228,6 +228,13 @@ class NonceForAnotherAddress(SignInRefused):
     code = "auth.nonce_address_mismatch"
 
 
+class WalletTaken(EchainError):
+    """This wallet signs in as another account; sign in with it there, or take another wallet."""
+
+    kind = Kind.CONFLICT
+    code = "auth.wallet_taken"
+
+
 class SignatureInvalid(SignInRefused):
     """Neither the key of the message's address made this signature, nor does a contract there take it."""
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from functools import partial
 from importlib.metadata import version
 
-from echain.accounts import oidcrest
+from echain.accounts import oidcrest, walletrest
 from echain.accounts.authentication import Authenticator
 from echain.accounts.oidcprovider import Provider, rules_of
-from echain.accounts.types import Grant
 from echain.chain.contractwallet import ContractWallets
-from echain.edge.http import Cookie, Endpoint
+from echain.edge.http import Endpoint
 from echain.entry.connections import Services
 from echain.infra.config import Config
 from echain.infra.crypto import DataKeys
@@ -19,7 +17,10 @@ from echain.infra.outbound import Outbound
 
 
 def oidc_endpoints(config: Config, parts: Services, users: Authenticator) -> list[Endpoint]:
-    """Return the routes of signing in at providers; they are there also where no provider is named."""
+    """Return the routes of signing in at providers, and of taking a wallet in after that.
+
+    They are there also where no provider is named.
+    """
     agent = f"echain/{version('echain')}"
     providers = [
         Provider(
@@ -30,15 +31,18 @@ def oidc_endpoints(config: Config, parts: Services, users: Authenticator) -> lis
         for one in config.oidc
     ]
 
-    def in_cookies(grant: Grant, now: datetime) -> tuple[Cookie, ...]:
-        return users.cookies.write(grant, csrf=users.tokens.csrf.token(grant.session_id), now=now)
-
-    return oidcrest.endpoints(
+    wallets = ContractWallets(parts.rpcs)
+    own = walletrest.endpoints(
+        parts.database,
+        public_url=config.public_url,
+        chain_ids=[one.chain_id for one in config.chains],
+        wallets=wallets,
+    )
+    return own + oidcrest.endpoints(
         parts.database,
         users,
         DataKeys(config.data_keys),
         providers,
-        wallets=ContractWallets(parts.rpcs),
-        in_cookies=in_cookies,
+        wallets=wallets,
         public_url=config.public_url,
     )

@@ -196,6 +196,7 @@ CLAIMS: dict[str, Callable[[dict[str, Any]], object]] = {
     "another audience": lambda one: one.update(aud="somebody"),
     "another audience in a list": lambda one: one.update(aud=["somebody"]),
     "audience of another type": lambda one: one.update(aud={"echain": 1}),
+    "another audience that authorizes us": lambda one: one.update(aud="somebody", azp="echain"),
     "no audience": lambda one: one.pop("aud"),
     "several audiences, nobody authorized": lambda one: one.update(aud=["echain", "somebody"]),
     "another authorized party": lambda one: one.update(aud=["echain", "somebody"], azp="somebody"),
@@ -261,6 +262,9 @@ async def test_a_signature_that_proves_nothing_is_refused(
         "a key id of another type": lambda token: forger.resign(token, kid=7),
         "no key id where there are several": forger.resign,
         "a critical extension": lambda token: forger.resign(token, kid=KID, crit=["exp"], exp=1),
+        "an extension that joserfc knows": lambda token: forger.resign(
+            token, kid=KID, crit=["b64"], b64=True
+        ),
         "a cut signature": lambda token: token[:-2],
         "another payload": _altered,
         "nothing": lambda _: "",

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
 import pytest
-from tests.accounts.oidc.world import Front, Site, Visitor, serving
+from tests.accounts.oidc.world import Answer, Front, Site, Visitor, serving
 from tests.accounts.people import Wallet
 
 from echain.accounts import erasing, oidc
@@ -235,6 +236,58 @@ async def test_nobody_sees_or_unlinks_what_is_anothers(site: Site, ada: Visitor,
         answer = await mallory.send("DELETE", f"/auth/identities/{foreign}")
         assert (answer.status, answer.code) == (404, "auth.identity_not_found")
     assert len(await identities(ada)) == 1
+
+
+async def taking_in(visitor: Visitor, wallet: Wallet, **changes: str) -> Answer:
+    """Ask to take a wallet into the account."""
+    nonce = (await visitor.get("/auth/nonce")).json["data"]["nonce"]
+    own = {"domain": urlsplit(visitor.site.url).netloc, "uri": visitor.site.url}
+    message = wallet.message(nonce, **own | changes)
+    return await visitor.send(
+        "POST", "/auth/wallets", json={"message": message, "signature": wallet.sign(message)}
+    )
+
+
+async def test_who_began_at_a_provider_takes_a_wallet_in_and_is_the_same_user_with_it(
+    site: Site, ada: Visitor, mallory: Visitor, wallet: Wallet
+) -> None:
+    await ada.sign_in("ada")
+    by_bearer(ada)
+    mine = await ada.me()
+    answer = await taking_in(ada, wallet)
+    assert (answer.status, answer.json["data"]) == (200, {"address": wallet.address})
+    assert (await ada.me())["address"] is None, "this session is still the provider's"
+    await mallory.sign_in_by_wallet(wallet)
+    assert (await mallory.me())["userId"] == mine["userId"]
+    assert (await site.rows())["users"] == 1
+    (identity,) = await identities(mallory)
+    unlinked = await mallory.send("DELETE", f"/auth/identities/{identity['id']}")
+    assert unlinked.status == 200, "the wallet is a way in"
+    written = await site.database.fetchval("SELECT count(*) FROM audit_entries WHERE action = 'wallet.added'")
+    assert written == 1
+
+
+async def test_a_wallet_is_taken_in_by_its_own_word_by_who_has_just_signed_in_and_has_none(
+    site: Site, ada: Visitor, mallory: Visitor, wallet: Wallet
+) -> None:
+    answer = await taking_in(ada, wallet)
+    assert (answer.status, answer.code) == (401, "auth.required")
+    await mallory.sign_in_by_wallet(wallet)
+    theirs = (await mallory.me())["userId"]
+    answer = await taking_in(mallory, Wallet(utc_now))
+    assert (answer.status, answer.code) == (403, "auth.wallet_needed"), "they have one, which must sign"
+    await ada.sign_in("ada")
+    answer = await taking_in(ada, Wallet(utc_now))
+    assert (answer.status, answer.code) == (403, "auth.csrf")
+    by_bearer(ada)
+    answer = await taking_in(ada, wallet)
+    assert (answer.status, answer.code) == (409, "auth.wallet_taken")
+    answer = await taking_in(ada, Wallet(utc_now), domain="evil.example")
+    assert (answer.status, answer.code) == (401, "auth.domain_mismatch")
+    await site.database.execute("UPDATE sessions SET created_at = created_at - interval '6 minutes'")
+    answer = await taking_in(ada, Wallet(utc_now))
+    assert (answer.status, answer.code) == (403, "auth.sign_in_not_fresh")
+    assert await site.database.fetch("SELECT user_id::text FROM wallets") == [(theirs,)]
 
 
 # --- The audit log ---
