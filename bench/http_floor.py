@@ -28,8 +28,8 @@ POOL: Final = 10
 ORGANIZER: Final = Address(b"\x33" * 20)
 PER_PAGE: Final = 20
 ROW: Final = """
-    SELECT id AS public_id, organizer, content::text AS content, created_at, updated_at, version, metadata_hash,
-           NULL::uuid AS organization_id, NULL AS organization_name
+    SELECT id AS public_id, organizer, content::text AS content, created_at, updated_at, version,
+           metadata_hash, NULL::uuid AS organization_id, NULL AS organization_name
       FROM event_drafts WHERE id = $1 AND deleted_at IS NULL
 """
 META: Final = b',"meta":{"timestamp":"2026-12-01T19:00:00.000Z","requestId":"5f0c1b7a9e3d2468-1a2b"}}'

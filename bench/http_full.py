@@ -27,8 +27,8 @@ MOST: Final = "1000000"
 """Turns that no round uses up; they are counted all the same."""
 
 USUAL: Final = 0.18
-"""What is left of a Litestar application for the same read with the usual middleware, recorded on the same kind
-of machine: 1,500 of 8,200 a second with PyJWT, a guard, limits in Redis, Prometheus, traces and structlog."""
+"""What is left of a Litestar application for such a read with the usual middleware, recorded on the same
+kind of machine: 1,500 of 8,200 a second with PyJWT, a guard, limits in Redis, Prometheus, traces, logs."""
 
 
 async def measure() -> list[Row]:

@@ -47,7 +47,8 @@ async def measure() -> list[Row]:
     value, floor = (sorted(found, key=lambda one: one.rate)[ROUNDS // 2] for found in (ours, floors))
     note = (
         f"{WALLETS} plain wallets; p99 {value.p99:.0f} ms, floor's {floor.p99:.0f} ms; "
-        f"{CONNECTIONS} connections; one process; five round trips to PostgreSQL, one of them a durable commit; floor: one"
+        f"{CONNECTIONS} connections; one process; five round trips to PostgreSQL, "
+        "one of them a durable commit; floor: one"
     )
     return [Row("signin_rps", value.rate, "sign-ins/s", floor=floor.rate, note=note)]
 
