@@ -122,7 +122,7 @@ def _short(transaction_hash: str) -> str:
 
 def _invite(console: Console, platform: Platform) -> None:
     console.print(
-        f"\nStill serving. Documentation [bold]{platform.base_url}/docs[/] · "
-        f"events [bold]{platform.base_url}/api/v1/events[/] · "
+        f"\nStill serving. Events [bold]{platform.base_url}/events[/] · "
+        f"documentation [bold]{platform.base_url}/docs[/] · "
         f"node [bold]{platform.config.chains[0].rpc_urls[0]}[/]\nCtrl-C stops everything."
     )
