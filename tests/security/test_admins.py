@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import UUID
 
 import pytest
 from tests.accounts.people import LASTING, Browser, Wallet
@@ -265,6 +266,31 @@ async def test_who_signs_in_while_being_suspended_is_refused_or_ended(inland: To
             "SELECT count(*) FROM sessions WHERE user_id = $1 AND ended_at IS NULL", user
         )
         assert live == 0
+
+
+async def test_who_signs_in_as_a_suspension_commits_waits_for_it_and_is_refused(inland: Tower) -> None:
+    person = await inland.person()
+    user = UUID(await user_id(inland, person))
+    async with inland.database.transaction() as tx:
+        await inland.administrators.suspend(tx, user, now=inland.clock())
+        signing = asyncio.create_task(_open_session(inland, user, person))
+        async with asyncio.timeout(20):
+            while not await inland.database.fetchval(
+                "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+            ):
+                assert not signing.done(), "it did not wait"
+                await asyncio.sleep(0.01)
+    with pytest.raises(UserSuspended):
+        await signing
+    live = "SELECT count(*) FROM sessions WHERE user_id = $1 AND ended_at IS NULL"
+    assert await inland.database.fetchval(live, user) == 0
+
+
+async def _open_session(tower: Tower, user: UUID, person: Person) -> None:
+    async with tower.database.transaction() as tx:
+        await accounts.open_session(
+            tx, LASTING, user, address=person.address, device="test", now=tower.clock(), method="wallet"
+        )
 
 
 async def test_a_key_cannot_be_made_by_a_session_that_a_process_still_remembers(inland: Tower) -> None:

@@ -82,12 +82,13 @@ class Administrators:
             AlreadyAdministrator: the wallet has it.
             UserSuspended: it is a suspended user's.
         """
-        granter = self._administrator(await adminstore.lock_granted(tx), by)
-        if address in self.configured or not await adminstore.grant(tx, address, granter, now=now):
-            raise AlreadyAdministrator
+        # Users before the table, here and in `suspend`.
         for row in await store.users_of(tx, [address]):
             if await adminstore.suspended(tx, row["user_id"]):
                 raise UserSuspended
+        granter = self._administrator(await adminstore.lock_granted(tx), by)
+        if address in self.configured or not await adminstore.grant(tx, address, granter, now=now):
+            raise AlreadyAdministrator
         users = await _changed(tx, granter, address, granted=True)
         return Administrator(checksum(address), False, checksum(granter), now), users
 
@@ -120,12 +121,12 @@ class Administrators:
             UserNotFound, AlreadySuspended: as they say.
             AdministratorProtected: one of the user's wallets administers the platform.
         """
-        granted = await adminstore.lock_granted(tx)
         done = await adminstore.suspend(tx, user_id, now=now)
         if done is None:
             raise UserNotFound
         if not done:
             raise AlreadySuspended
+        granted = await adminstore.lock_granted(tx)
         if (granted | self.configured) & set(await store.addresses_of(tx, user_id)):
             raise AdministratorProtected
         return await adminstore.end_everything(tx, user_id, now=now)

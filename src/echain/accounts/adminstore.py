@@ -96,12 +96,18 @@ async def reinstate(tx: Tx, user_id: UUID) -> bool | None:
 
 
 async def end_everything(tx: Tx, user_id: UUID, *, now: datetime) -> Sequence[UUID]:
-    """End all live sessions and keys of a user, telling all processes at commit; return which."""
+    """End all live sessions and keys of a user, telling all processes at commit; return which.
+
+    Sessions are locked in the order of their ids, as when their user signs out everywhere.
+    """
     rows = await tx.fetch(
         """
-        WITH sessions_ended AS (
+        WITH live AS (
+            SELECT id FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2
+            ORDER BY id FOR UPDATE
+        ), sessions_ended AS (
             UPDATE sessions SET ended_at = $2, ended_by = 'admin'
-            WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2 RETURNING id
+            FROM live WHERE sessions.id = live.id RETURNING sessions.id
         ), keys_revoked AS (
             UPDATE api_keys SET revoked_at = $2
             WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 RETURNING id

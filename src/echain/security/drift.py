@@ -56,8 +56,9 @@ async def look(rpc: Rpc, database: Database, unit_scale: int) -> Look | None:
             return None
         block: int = cursor["final"]
         above, after = await driftstore.progress(connection, chain_id)
+        # What moved before the first look is looked at on the round.
         moved = await driftstore.moved(
-            connection, chain_id, above=-1 if above is None else above, upto=block, limit=AT_ONCE
+            connection, chain_id, above=block if above is None else above, upto=block, limit=AT_ONCE
         )
         turn = await driftstore.next_in_round(connection, chain_id, after=after, limit=AT_ONCE)
         touched = [Address(row["ticket_contract"]) for row in moved]

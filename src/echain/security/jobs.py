@@ -8,9 +8,10 @@ from typing import Any, Final
 
 import msgspec
 import structlog
+from eth_abi.exceptions import DecodingError
 
 from echain.chain.deploy import Deployment
-from echain.chain.rpc import ChainUnreachable, Rpc, RpcRefused, WrongChain
+from echain.chain.rpc import ChainUnreachable, Inconsistent, Lie, Rpc, RpcRefused, WrongChain
 from echain.infra.database import Database
 from echain.infra.jobs import Handler, JobKind, Run, Schedule
 from echain.infra.metrics import Metrics
@@ -32,7 +33,8 @@ _SWEPT_AT_ONCE: Final = 1_000
 _AUDITED: Final = timedelta(days=2)
 """A daily look reads what was sealed since the day before yesterday: a day that was missed is made up for."""
 
-_AWAY: Final = (ChainUnreachable, RpcRefused, WrongChain)
+_AWAY: Final = (ChainUnreachable, RpcRefused, WrongChain, Lie, Inconsistent, DecodingError)
+"""What a node may say instead of an answer that can be read."""
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("echain.security")
 
@@ -128,7 +130,7 @@ class Monitor:
                 try:
                     await self._look_at_contract(run, chain, deployment.factory)
                 except _AWAY as error:
-                    _log.info("security.contract_unseen", chain=chain_id, reason=error.message)
+                    _log.info("security.contract_unseen", chain=chain_id, reason=str(error))
 
     async def _look_at_contract(self, run: Run[Tick], chain: Watched, factory: Address) -> None:
         chain_id = chain.rpc.chain_id
@@ -153,7 +155,7 @@ class Monitor:
                     await chain.rpc.call("eth_getBalance", (checksum(self._tools.platform), "latest")), 16
                 )
             except _AWAY as error:
-                _log.info("security.balance_unseen", chain=chain_id, reason=error.message)
+                _log.info("security.balance_unseen", chain=chain_id, reason=str(error))
                 continue
             async with run.database.transaction() as tx:
                 if seen is not None:

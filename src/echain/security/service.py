@@ -53,9 +53,12 @@ class Watchmen(msgspec.Struct, frozen=True):
 async def suspect(tx: Tx, causes: Sequence[Cause]) -> None:
     """Have alarms raised for these causes, each once, if ``tx`` commits.
 
-    A statement that adds rows and waits for nobody: what an alarm takes is done by a job.
+    Adds rows and waits for nobody: what an alarm takes is done by a job. What has been counted is left out,
+    so that a storm does not fill the queue.
     """
-    await enqueue(tx, RAISE, causes)
+    if causes:
+        known = await store.known(tx, [cause.name for cause in causes])
+        await enqueue(tx, RAISE, [cause for cause in causes if cause.name not in known])
 
 
 async def raise_alarm(tx: Tx, cause: Cause, watchmen: Watchmen, *, now: datetime) -> Raised | None:

@@ -21,6 +21,12 @@ async def lock_subject(tx: Tx, kind: str, subject: str) -> None:
     await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 20))", f"{kind} {subject}")
 
 
+async def known(tx: Tx, causes: Sequence[str]) -> set[str]:
+    """Return which of these causes have been counted."""
+    rows = await tx.fetch("SELECT cause FROM alarm_causes WHERE cause = ANY($1)", list(causes))
+    return {row["cause"] for row in rows}
+
+
 async def is_known(tx: Tx, cause: str) -> bool:
     """Return whether a cause has been counted."""
     return await tx.fetchrow("SELECT FROM alarm_causes WHERE cause = $1", cause) is not None
