@@ -18,6 +18,7 @@ from echain.chain.intent import estimate_gas, with_head_room
 from echain.chain.keys import Key, Signed, Unsigned
 from echain.chain.rpc import Rpc, RpcRefused
 from echain.chain.turn import turn
+from echain.infra import audit
 from echain.infra.database import Database
 from echain.kernel.errors import EchainError, Kind
 from echain.kernel.evm import ZERO_ADDRESS, Address, Hash32, checksum, keccak, quantity, to_hex
@@ -125,6 +126,7 @@ async def deploy(
     *,
     treasury: Address | None = None,
     fee_bps: int = 0,
+    actor: audit.Actor = audit.SYSTEM,
     now: datetime,
 ) -> Deployment:
     """Bring the contracts onto the chain and into the address book; what stands already is left alone.
@@ -149,6 +151,12 @@ async def deploy(
     placed = [await _located(rpc, piece, book.get(piece.name), sent.get(piece.name)) for piece in pieces]
     async with database.transaction() as tx:
         await deploystore.write(tx, chain.chain_id, placed, now=now)
+        diff = audit.changed(
+            {name: one.address for name, one in book.items()}, {one.contract: one.address for one in placed}
+        )
+        if diff or sent:
+            about = f"chain:{chain.chain_id}"
+            await audit.record(tx, actor, "contracts.deployed", resource=about, now=now, diff=diff)
     hashes = tuple(Hash32(bytes.fromhex(receipt["transactionHash"][2:])) for receipt in sent.values())
     return _deployment(chain.chain_id, placed, hashes)
 

@@ -87,6 +87,8 @@ class Dispatcher:
         await store.assign(
             tx, self._hand.chain.chain_id, self._hand.address, assigned, now=self._hand.clock()
         )
+        for (job, _), one in zip(fitting, assigned, strict=True):
+            await self._hand.audit(tx, job, one.attempt, one.reserved_wei)
         return [one.attempt for one in assigned]
 
     async def _fitting(

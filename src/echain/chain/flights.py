@@ -143,6 +143,7 @@ class FlightWatch:
         async with connection.transaction():
             await store.add_attempts(connection, [attempt])
             await store.reserve(connection, flight.id, most)
+            await self._hand.audit(connection, flight, attempt, most)
         _log.info("send.replaced", job=str(flight.id), nonce=flight.nonce, hash=to_hex(attempt.hash))
         return attempt
 

@@ -16,7 +16,8 @@ from echain.chain.keys import Key, Unsigned
 from echain.chain.rpc import Rpc, RpcRefused
 from echain.chain.sendrules import Offer, Policy, Refusal, meaning
 from echain.chain.sendstore import Attempt
-from echain.infra.database import Connection
+from echain.infra import audit
+from echain.infra.database import Connection, Tx
 from echain.kernel.evm import Address, to_hex
 from echain.kernel.money import Wei
 from echain.kernel.time import Clock
@@ -31,6 +32,8 @@ class Call(Protocol):
 
     @property
     def id(self) -> UUID: ...
+    @property
+    def purpose(self) -> str: ...
     @property
     def to(self) -> Address: ...
     @property
@@ -80,6 +83,23 @@ class Hand:
             max_priority_fee_per_gas=offer.max_priority_fee_per_gas,
             signed_at=self.clock(),
             signed_block=head,
+        )
+
+    async def audit(self, tx: Tx, call: Call, attempt: Attempt, most_wei: int) -> None:
+        """Write into the audit log that a transaction was signed, which may cost ``most_wei``."""
+        told = {
+            "chainId": self.chain.chain_id,
+            "sender": self.address,
+            "nonce": attempt.nonce,
+            "purpose": call.purpose,
+            "contract": call.to,
+            "valueWei": self.value_of(call),
+            "maxCostWei": most_wei,
+        }
+        about = f"transaction:{to_hex(attempt.hash)}"
+        diff = audit.changed({}, told)
+        await audit.record(
+            tx, audit.SYSTEM, "transaction.signed", resource=about, now=attempt.signed_at, diff=diff
         )
 
     async def broadcast(self, connection: Connection, attempts: Sequence[Attempt]) -> None:

@@ -8,10 +8,13 @@ from typing import Final
 from echain.accounts.accesstokens import AccessTokens
 from echain.accounts.oidcstore import IDENTITIES, STARTS
 from echain.entry.connections import services
+from echain.entry.operators import at_keyboard
+from echain.infra import audit
 from echain.infra.audit import ADDRESSES as AUDIT_SEALED
 from echain.infra.config import Config
 from echain.infra.crypto import DataKeys, SealedColumn
 from echain.infra.reseal import reseal, sealed_by
+from echain.kernel.time import utc_now
 from echain.notify.service import SEALED as NOTIFY_SEALED
 from echain.organizations.inviting import SEALED as INVITATIONS_SEALED
 from echain.webhooks.store import SEALED as WEBHOOKS_SEALED
@@ -38,7 +41,13 @@ async def attend(config: Config, *, rotate: bool) -> list[str]:
     async with AsyncExitStack() as stack:
         parts = await services(config, stack, name="echain keys")
         if rotate:
-            lines.append(f"{await reseal(parts.database, keys, COLUMNS)} values sealed anew")
+            count = await reseal(parts.database, keys, COLUMNS)
+            lines.append(f"{count} values sealed anew")
+            async with parts.database.transaction() as tx:
+                diff = {"count": [None, count], "keyId": [None, keys.names[0]]}
+                await audit.record(
+                    tx, at_keyboard(), "data_keys.rotated", resource="keys:data", now=utc_now(), diff=diff
+                )
         counted = await sealed_by(parts.database, COLUMNS)
     for place, name in enumerate(keys.names):
         role = "seals" if place == 0 else "opens; retire it when it seals nothing"

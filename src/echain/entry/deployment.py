@@ -11,6 +11,8 @@ from echain.chain.keys import Key
 from echain.chain.keys import platform_key as key_of
 from echain.chain.rpc import Rpc
 from echain.entry.connections import Services, services
+from echain.entry.operators import at_keyboard
+from echain.infra import audit
 from echain.infra.config import ChainConfig, Config
 from echain.infra.database import Database
 from echain.kernel.evm import checksum, to_hex
@@ -31,7 +33,7 @@ def platform_key(config: Config) -> Key:
     )
 
 
-async def deploy(config: Config, chain_id: int) -> Deployment:
+async def deploy(config: Config, chain_id: int, *, actor: audit.Actor = audit.SYSTEM) -> Deployment:
     """Deploy what is missing on a configured chain and return where all of it stands.
 
     Raises:
@@ -39,12 +41,12 @@ async def deploy(config: Config, chain_id: int) -> Deployment:
     """
     async with AsyncExitStack() as stack:
         parts = await services(config, stack)
-        return await _deploy(config, parts, config.chain(chain_id))
+        return await _deploy(config, parts, config.chain(chain_id), actor)
 
 
 async def deploy_to(config: Config, chain_id: int) -> list[str]:
     """Deploy and return what to tell a person, a line a contract and transaction."""
-    return described(await deploy(config, chain_id))
+    return described(await deploy(config, chain_id, actor=at_keyboard()))
 
 
 def described(deployment: Deployment) -> list[str]:
@@ -76,7 +78,7 @@ async def _deployment(database: Database, one: ChainConfig) -> Deployment | None
     )
 
 
-async def _deploy(config: Config, parts: Services, one: ChainConfig) -> Deployment:
+async def _deploy(config: Config, parts: Services, one: ChainConfig, actor: audit.Actor) -> Deployment:
     rpc: Rpc = parts.rpcs[one.chain_id]
     return await contracts.deploy(
         rpc,
@@ -85,5 +87,6 @@ async def _deploy(config: Config, parts: Services, one: ChainConfig) -> Deployme
         configured(one, devnet=config.devnet),
         treasury=config.treasury,
         fee_bps=config.fee_bps,
+        actor=actor,
         now=utc_now(),
     )

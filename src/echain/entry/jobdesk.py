@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from echain.entry.operators import at_keyboard
 from echain.entry.parts import database_url_of
+from echain.infra import audit
 from echain.infra.config import Config
 from echain.infra.database import Database
 from echain.infra.jobs import ledger
@@ -116,7 +118,11 @@ class JobDesk:
             NoSuchJob: ``job_id`` is given and there is none.
             NotDead: it waits or runs.
         """
-        number = await ledger.revive(self._database, job_id, queue=queue)
+        async with self._database.transaction() as tx:
+            number = await ledger.revive_in(tx, job_id, queue=queue)
+            about = "job:all" if job_id is None else f"job:{job_id}"
+            diff = {"count": [None, number], "queue": [None, queue]}
+            await audit.record(tx, at_keyboard(), "job.retried", resource=about, now=utc_now(), diff=diff)
         self._console.print("1 job waits again" if number == 1 else f"{number:,} jobs wait again")
 
     async def drop(self, job_id: int) -> None:
@@ -126,7 +132,9 @@ class JobDesk:
             NoSuchJob: there is none.
             NotDead: it waits or runs.
         """
-        await ledger.drop(self._database, job_id)
+        async with self._database.transaction() as tx:
+            await ledger.drop_in(tx, job_id)
+            await audit.record(tx, at_keyboard(), "job.dropped", resource=f"job:{job_id}", now=utc_now())
         self._console.print(f"job {job_id} is gone")
 
 

@@ -40,6 +40,7 @@ _DECLARED: Final = """
     cause address wallet organizer organizationId sender transactionHash nonce valueWei maxCostWei contract
     contracts block queue job keyId keys graceSeconds writes reads issuer verdict gate purpose
     deliveries delivery action target limit since host admission event
+    EventFactory EventTicket Poap
 """
 DECLARED: Final = frozenset(_DECLARED.split())
 """Fields whose values are shown, also inside others; whether a switch is on or off is shown of any.

@@ -265,8 +265,17 @@ async def drop(database: Database, job_id: int) -> None:
         NotDead: it waits or runs.
     """
     async with database.transaction() as tx:
-        if await tx.fetchval(_DROP, job_id) is None:
-            raise await _why_not(tx, job_id)
+        await drop_in(tx, job_id)
+
+
+async def drop_in(tx: Tx, job_id: int) -> None:
+    """Do in a transaction what `drop` does in one of its own.
+
+    Raises:
+        NoSuchJob, NotDead: as `drop` says.
+    """
+    if await tx.fetchval(_DROP, job_id) is None:
+        raise await _why_not(tx, job_id)
 
 
 async def _why_not(tx: Tx, job_id: int) -> EchainError:
