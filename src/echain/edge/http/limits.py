@@ -1,7 +1,8 @@
 """How often one caller may call: by key, user or gate where there is one, else by the address they come from.
 
 Answers say where a caller stands (draft-ietf-httpapi-ratelimit-headers). Refused credentials count against
-the address that sent them: who guesses is shut out for a while, everywhere, and let in again by itself.
+the address that sent them: who guesses is shut out for a while, and let in again by itself. All processes
+count together; one that has not heard from a guesser yet lets one more guess through before it knows.
 """
 
 from __future__ import annotations
