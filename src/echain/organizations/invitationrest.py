@@ -11,7 +11,7 @@ from echain.accounts import confirmations
 from echain.edge.http import Auth, Call, Endpoint, Nothing, Reply, delete, get, post
 from echain.infra.crypto import DataKeys
 from echain.infra.database import Database
-from echain.organizations import inviting, managing
+from echain.organizations import inviting, managing, service
 from echain.organizations.inviting import Wanted
 from echain.organizations.ownerrest import CONFIRMATION_ERRORS, Signatures
 from echain.organizations.rest import MEMBER_ERRORS, PATH, TAG, OrganizationPath
@@ -26,6 +26,7 @@ from echain.organizations.types import (
     MailUnavailable,
     Offer,
     Organization,
+    Permission,
     Role,
     TooManyInvitations,
     TooManyMembers,
@@ -93,6 +94,7 @@ def _inviting_endpoints(surface: Surface) -> list[Endpoint]:
     async def invite(call: Call[OrganizationPath, Nothing, NewInvitation]) -> Reply:
         organization_id, body = call.path.id, call.body
         if body.email is not None and not surface.email:
+            await service.require_of(database, call.user, organization_id, Permission.GATE_STAFF)
             raise MailUnavailable
         proof = None
         if body.role is Role.OWNER:

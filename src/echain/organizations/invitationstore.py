@@ -173,6 +173,40 @@ async def revoke_of(
     )
 
 
+async def revoke_all(tx: Tx, organization_ids: Collection[UUID], *, now: datetime) -> None:
+    """Revoke what organizations that end have open.
+
+    The rows stay for as long as any, or whoever ends one organization after another mails without bounds.
+    """
+    await tx.execute(
+        """
+        UPDATE invitations SET ended_at = $2, ended_how = 'revoked', sealed = NULL
+         WHERE organization_id = ANY($1) AND ended_at IS NULL
+        """,
+        list(organization_ids),
+        now,
+    )
+
+
+async def mailed_since(
+    tx: Tx, organization_id: UUID, user_id: UUID, since: datetime
+) -> tuple[Sequence[datetime], Sequence[datetime]]:
+    """Return when an organization, and when a user, had invitations mailed since a moment; oldest first."""
+    rows = await tx.fetch(
+        """
+        SELECT created_at, organization_id = $1 AS here, invited_by IS NOT DISTINCT FROM $2 AS theirs
+          FROM invitations
+         WHERE (organization_id = $1 OR invited_by = $2) AND created_at > $3 AND email_index IS NOT NULL
+         ORDER BY created_at
+        """,
+        organization_id,
+        user_id,
+        since,
+    )
+    here = [row["created_at"] for row in rows if row["here"]]
+    return here, [row["created_at"] for row in rows if row["theirs"]]
+
+
 async def sweep(
     database: Database, *, now: datetime, mailed_before: datetime, forget_before: datetime
 ) -> None:

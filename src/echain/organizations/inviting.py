@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Final
@@ -83,8 +84,8 @@ async def invite(
         OrganizationNotFound: there is none, or the caller is no member.
         PermissionMissing: the caller's role may not invite, or not to that role.
         Invalid: no e-mail address.
-        TooManyInvitations: 50 are open; or of a day 100 of the caller's or the organization's, or three mails
-            to this address.
+        TooManyInvitations: 50 are open; or of a day 100 of the caller's or the organization's, 20 mails of
+            either, or three mails to this address.
     """
     email = None if wanted.email is None else parse_email(wanted.email).encode()
     await store.lock_user(tx, caller.id)
@@ -95,7 +96,7 @@ async def invite(
     invitation_id, token = uuid7(), PREFIX + secrets.token_urlsafe(32)
     indexes = () if email is None else EMAIL.indexes(keys, email)
     if email is not None:
-        await _check_address(tx, indexes, now)
+        await _check_mails(tx, organization_id, caller.id, indexes, now)
     made = invitationstore.NewInvitation(
         id=invitation_id,
         organization_id=organization_id,
@@ -245,11 +246,20 @@ async def _check_pace(tx: Tx, organization_id: UUID, user_id: UUID, now: datetim
         raise TooManyInvitations(None, open=counts["open"])
 
 
-async def _check_address(tx: Tx, indexes: tuple[bytes, ...], now: datetime) -> None:
+async def _check_mails(
+    tx: Tx, organization_id: UUID, user_id: UUID, indexes: tuple[bytes, ...], now: datetime
+) -> None:
+    since = now - _DAY
     await invitationstore.lock_email(tx, indexes)
-    mails = await invitationstore.mails_to(tx, indexes, now - _DAY)
-    if len(mails) >= rules.MAILS_TO_ONE_A_DAY:
-        raise _until(mails[-rules.MAILS_TO_ONE_A_DAY] + _DAY, now)
+    to_one = await invitationstore.mails_to(tx, indexes, since)
+    for mails in await invitationstore.mailed_since(tx, organization_id, user_id, since):
+        _check_count(mails, rules.MAILS_A_DAY, now)
+    _check_count(to_one, rules.MAILS_TO_ONE_A_DAY, now)
+
+
+def _check_count(mails: Sequence[datetime], most: int, now: datetime) -> None:
+    if len(mails) >= most:
+        raise _until(mails[-most] + _DAY, now)
 
 
 def _until(again: datetime, now: datetime) -> TooManyInvitations:

@@ -127,6 +127,7 @@ async def delete(tx: Tx, caller: Caller, organization_id: UUID, holdings: Holdin
     members = await store.roles_of(tx, organization_id)
     await holdings.dropped(tx, organization_id, now)
     await holdings.changed(tx, wallets)
+    await invitationstore.revoke_all(tx, [organization_id], now=now)
     await store.delete_organization(tx, organization_id, now=now)
     await service.tell_standing(tx, members)
 

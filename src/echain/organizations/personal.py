@@ -10,7 +10,7 @@ from echain.infra.crypto import DataKeys
 from echain.infra.database import Connection, Tx
 from echain.infra.personal import Holding, Section, Subject
 from echain.kernel.errors import EchainError, Kind
-from echain.organizations import store
+from echain.organizations import invitationstore, store
 from echain.organizations.invitationstore import EMAIL
 
 _ERASED: Final = "erased"
@@ -90,7 +90,7 @@ async def _forget(tx: Tx, subject: Subject, now: datetime) -> None:
     A wallet whose organization goes on stays its organizer's: its events stand on the chain.
     """
     alone = await alone_in(tx, subject.user_id)
-    await tx.execute("DELETE FROM invitations WHERE organization_id = ANY($1)", alone)
+    await invitationstore.revoke_all(tx, alone, now=now)
     await tx.execute("DELETE FROM organization_wallets WHERE organization_id = ANY($1)", alone)
     await tx.execute(
         "UPDATE organizations SET deleted_at = $2, name = $3 WHERE id = ANY($1)", alone, now, _ERASED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from datetime import timedelta
@@ -19,6 +20,8 @@ INVITATION_LIFE: Final = timedelta(days=7)
 MOST_OPEN: Final = 50
 INVITATIONS_A_DAY: Final = 100
 """Of one user, and of one organization."""
+MAILS_A_DAY: Final = 20
+"""Of one user, and of one organization: anybody may begin one, and must not mail the world from here."""
 MAILS_TO_ONE_A_DAY: Final = 3
 """Whoever invites: an address whose owner never asked for mail gets no more than this."""
 
@@ -26,6 +29,7 @@ LONGEST_NAME: Final = 80
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories of what shows nothing, or turns the direction of what does."""
 _MOST_MARKS: Final = 2
+_LINKS: Final = re.compile(r"://|\bwww\.", re.IGNORECASE)
 
 GRANTS: Final[Mapping[Role, frozenset[Permission]]] = {
     Role.OWNER: frozenset(Permission),
@@ -63,14 +67,16 @@ def name_of(text: str, *, path: str = "name") -> str:
     """Return a name as it is kept: in NFC, without white space around it or runs of it inside.
 
     Raises:
-        Invalid: nothing is left, it is longer than 80 characters, or it holds what cannot be seen or covers
-            its neighbours: control and format characters, and more than two marks on one letter.
+        Invalid: nothing is left, it is longer than 80 characters, it holds a link, or what cannot be seen or
+            covers its neighbours: control and format characters, and more than two marks on one letter.
     """
     name = unicodedata.normalize("NFC", " ".join(text.split()))
     if not name:
         raise invalid_field(path, "is blank")
     if len(name) > LONGEST_NAME:
         raise invalid_field(path, f"is longer than {LONGEST_NAME} characters")
+    if _LINKS.search(name):
+        raise invalid_field(path, "holds a link; names are mailed to people who never asked for mail")
     marks = 0
     for character in name:
         category = unicodedata.category(character)

@@ -183,11 +183,10 @@ async def rename(tx: Tx, organization_id: UUID, name: str) -> None:
 
 
 async def delete_organization(tx: Tx, organization_id: UUID, *, now: datetime) -> None:
-    """End a locked organization: nobody is in it, nothing belongs to it, nobody is invited to it."""
+    """End a locked organization: nobody is in it, and no wallet belongs to it."""
     await tx.execute("UPDATE organizations SET deleted_at = $2 WHERE id = $1", organization_id, now)
     await tx.execute("DELETE FROM organization_wallets WHERE organization_id = $1", organization_id)
     await tx.execute("DELETE FROM members WHERE organization_id = $1", organization_id)
-    await tx.execute("DELETE FROM invitations WHERE organization_id = $1", organization_id)
 
 
 async def delete_wallet(tx: Tx, organization_id: UUID, address: Address) -> bool:
