@@ -39,6 +39,7 @@ def test_its_bounds_and_signatures_are_those_of_the_program() -> None:
     for bound, words in (
         (rules.MOST_OPEN, "{} open"),
         (rules.INVITATIONS_A_DAY, "{} a day of one organization"),
+        (rules.MAILS_A_DAY, "of which {} by mail"),
         (rules.MAILS_TO_ONE_A_DAY, "{} mails a day to one address"),
         (rules.MOST_MEMBERS, "{} members"),
         (rules.MOST_ORGANIZATIONS, "{} organizations of one user"),

@@ -273,6 +273,30 @@ async def test_one_address_is_mailed_three_times_a_day_whoever_invites(shop: Sho
     assert (await houses[0].invite(houses[0].founder, "gate", email="other@x.example")).status == 201
 
 
+async def test_ending_organizations_wins_nobody_more_mails(shop: Shop) -> None:
+    person = await shop.person()
+    for number in range(4):
+        made = await agency(shop, person, wallet=False)
+        issued = await made.invite(person, "gate", email=EMAIL_TEXT)
+        assert issued.status == (201 if number < 3 else 429)
+        assert (await made.ask(person, "DELETE", confirm="organization.delete")).status == 200
+
+
+async def test_twenty_mails_a_day_are_the_most_of_one_person_and_of_one_organization(shop: Shop) -> None:
+    made = await agency(shop)
+    manager = await made.join("manager")
+    for number in range(20):
+        answer = await made.invite(made.founder, "gate", email=f"guest{number}@x.example")
+        assert answer.status == 201
+    elsewhere = await agency(shop, made.founder, wallet=False)
+    for house, person in ((made, made.founder), (elsewhere, made.founder), (made, manager)):
+        refused = await house.invite(person, "gate", email="another@x.example")
+        assert code(refused) == (429, "organizations.too_many_invitations")
+    assert (await made.invite(manager, "gate")).status == 201
+    own = await agency(shop, manager, wallet=False)
+    assert (await own.invite(manager, "gate", email="another@x.example")).status == 201
+
+
 async def test_those_who_mail_one_address_at_once_do_it_three_times_together(shop: Shop) -> None:
     houses = [await agency(shop) for _ in range(6)]
     answers = await asyncio.gather(
@@ -342,7 +366,8 @@ async def test_an_organization_that_is_gone_takes_its_invitations_along(shop: Sh
     token = await made.token("gate")
     ended = await made.ask(made.founder, "DELETE", confirm="organization.delete")
     assert ended.status == 200, ended.body
-    assert code(await accept(guest, token)) == UNKNOWN
+    assert code(await accept(guest, token)) == OVER
+    assert code(await offered(guest, token)) == OVER
     assert code(await made.invite(made.founder, "gate")) == (404, "organizations.not_found")
     assert code(await made.ask(made.founder, "DELETE", f"/invitations/{uuid4()}")) == (
         404,

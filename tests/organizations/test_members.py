@@ -295,6 +295,7 @@ async def test_names_that_cannot_be_seen_or_said_are_refused(shop: Shop) -> None
         ("", 422), ("   ", 422), ("\u3000\u00a0", 422), ("x" * 81, 422), ("x" * 10_240, 422),
         ("tab\tbell\x07", 422), ("null\x00", 422), ("\u202eevil", 422),
         ("zero\u200bwidth", 422), ("\u2066isolate", 422), ("\ufeffmark", 422), ("pri\ue000vate", 422),
+        ("See https://evil.example", 422), ("www.evil.example", 422), ("ftp://x", 422),
         ("Z" + "\u0301\u0302\u0303" * 9, 422), (7, 422), (None, 422), ({"name": "x"}, 422),
     ]  # fmt: skip
     for name, status in hostile:

@@ -162,8 +162,11 @@ async def test_an_organization_of_one_ends_with_them(home: Home) -> None:
     assert row is not None
     assert row["name"] != "Ada Alone"
     assert row["deleted_at"] is not None
-    for table in ("members", "invitations", "organization_wallets"):
+    for table in ("members", "organization_wallets"):
         assert await home.database.fetchval(f"SELECT count(*) FROM {table}") == 0, table
+    invitation = await home.database.fetchrow("SELECT ended_how, sealed, invited_by FROM invitations")
+    assert invitation is not None
+    assert tuple(invitation) == ("revoked", None, None)
 
 
 @pytest.mark.parametrize(("days", "cancelled", "status"), [(1, False, 409), (1, True, 200), (-1, False, 200)])
