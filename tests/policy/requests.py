@@ -122,6 +122,7 @@ REFUSES_ALL: Final[dict[str, str]] = {
     "POST /api/v1/auth/refresh": "auth.refresh_unknown",
     "POST /api/v1/auth/verify": "auth.message_malformed",
     "POST /api/v1/auth/login": "auth.message_malformed",
+    "POST /api/v1/auth/wallets": "auth.message_malformed",
 }
 """Routes that judge something else than who sends: without it everybody hears the same."""
 

@@ -228,6 +228,13 @@ class NonceForAnotherAddress(SignInRefused):
     code = "auth.nonce_address_mismatch"
 
 
+class WalletPresent(EchainError):
+    """This account has a wallet already; sign in with that one."""
+
+    kind = Kind.CONFLICT
+    code = "auth.wallet_present"
+
+
 class WalletTaken(EchainError):
     """This wallet signs in as another account; sign in with it there, or take another wallet."""
 

@@ -10,7 +10,7 @@ import msgspec
 from echain.accounts import erasing, oidcstore, service, siwe
 from echain.accounts.erasing import SignInNotFresh
 from echain.accounts.rest import SIGN_IN_ERRORS, BrowserCookie, SignIn
-from echain.accounts.types import AccessTokenInvalid, WalletNeeded, WalletTaken
+from echain.accounts.types import AccessTokenInvalid, WalletNeeded, WalletPresent, WalletTaken
 from echain.chain.contractwallet import ContractWallets
 from echain.edge.http import SESSIONS_ONLY, Auth, Call, Endpoint, Nothing, post
 from echain.infra.database import Database
@@ -39,7 +39,7 @@ def endpoints(
         answer=OwnWallet,
         body=SignIn,
         auth=Auth.USER,
-        errors=(*SIGN_IN_ERRORS, SignInNotFresh, WalletNeeded, WalletTaken, AccessTokenInvalid),
+        errors=(*SIGN_IN_ERRORS, SignInNotFresh, WalletPresent, WalletTaken, AccessTokenInvalid),
         description="For accounts that began at a provider and have no wallet: the signed message is that of "
         "signing in, at most five minutes after that. Sign in with the wallet then to act with it.",
     )
@@ -47,7 +47,10 @@ def endpoints(
         user = call.user
         assert user.session is not None, "no key opens this"
         # A stolen session must not give itself a way in of its own.
-        await erasing.require_fresh(database, user, now=call.now)
+        try:
+            await erasing.require_fresh(database, user, now=call.now)
+        except WalletNeeded:
+            raise WalletPresent from None
         browser = cookie.read(call.cookies)
         proof = await service.verify(
             database, wallets, call.body.message, call.body.signature, party, browser=browser, now=call.now

@@ -275,7 +275,7 @@ async def test_a_wallet_is_taken_in_by_its_own_word_by_who_has_just_signed_in_an
     await mallory.sign_in_by_wallet(wallet)
     theirs = (await mallory.me())["userId"]
     answer = await taking_in(mallory, Wallet(utc_now))
-    assert (answer.status, answer.code) == (403, "auth.wallet_needed"), "they have one, which must sign"
+    assert (answer.status, answer.code) == (409, "auth.wallet_present")
     await ada.sign_in("ada")
     answer = await taking_in(ada, Wallet(utc_now))
     assert (answer.status, answer.code) == (403, "auth.csrf")

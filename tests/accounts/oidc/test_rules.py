@@ -98,6 +98,14 @@ def test_the_forgers_own_token_is_opened() -> None:
         opened(FORGER.sign(GOOD), KEYS, promised=["ES256"])
 
 
+def test_a_token_that_names_no_key_is_opened_where_there_is_one_alone() -> None:
+    unnamed = FORGER.resign(FORGER.sign(GOOD))
+    assert opened(unnamed, KEYS, promised=ALGORITHMS).claims == GOOD
+    both = keys_of({"keys": [one.key.as_dict(private=False) | {"kid": None} for one in (FORGER, Forger())]})
+    with pytest.raises(Unproven, match="which of several"):
+        opened(unnamed, both, promised=ALGORITHMS)
+
+
 @given(st.dictionaries(st.sampled_from(["kty", "n", "e", "crv", "x", "y", "kid", "alg", "use", "k"]), JSON))
 def test_keys_of_any_shape_are_dropped_or_taken(key: dict[str, Any]) -> None:
     assert len(keys_of({"keys": [key]})) <= 1
