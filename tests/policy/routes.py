@@ -99,6 +99,9 @@ ROUTES: Final[dict[str, Policy | tuple[Policy, ...]]] = {
         member("finance_member", "MEMBERS", ORGANIZATION, "organizations:write"),
         owner("membership", ORGANIZATION, "organizations:write"),
     ),
+    "GET /api/v1/organizations/{id}/audit": member(
+        "organization", "AUDIT_READ", ORGANIZATION, "organizations:read"
+    ),
     "GET /api/v1/organizations/{id}/invitations": member(
         "organization", "GATE_STAFF", ORGANIZATION, "organizations:read"
     ),

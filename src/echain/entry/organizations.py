@@ -8,7 +8,7 @@ from echain.entry.connections import Services
 from echain.events import holdings
 from echain.infra.config import Config
 from echain.infra.crypto import DataKeys
-from echain.organizations import invitationrest, ownerrest, rest
+from echain.organizations import auditrest, invitationrest, ownerrest, rest
 
 
 def organization_endpoints(config: Config, parts: Services) -> list[Endpoint]:
@@ -25,4 +25,5 @@ def organization_endpoints(config: Config, parts: Services) -> list[Endpoint]:
         *rest.endpoints(parts.database, holdings),
         *ownerrest.endpoints(parts.database, holdings, signatures),
         *invitationrest.endpoints(surface),
+        *auditrest.endpoints(parts.database),
     ]
