@@ -11,6 +11,7 @@ from tests.accounts.people import PUBLIC_URL, SAFARI, TOKENS, Browser, Clock, Pr
 from echain.accounts import rest, service
 from echain.accounts.accesstokens import AccessTokens
 from echain.edge.http import StoredIdempotency, application
+from echain.edge.http.limits import Limits
 from echain.infra.database import Database
 
 CHAIN_IDS = (84532, 1)
@@ -41,7 +42,10 @@ def start(database: Database, clock: Clock) -> Callable[..., Process]:
     """Call it for another API process, on the same database if not told otherwise."""
 
     def process(
-        public_url: str = PUBLIC_URL, database: Database = database, tokens: AccessTokens = TOKENS
+        public_url: str = PUBLIC_URL,
+        database: Database = database,
+        tokens: AccessTokens = TOKENS,
+        limits: Limits | None = None,
     ) -> Process:
         authenticator = service.authenticator(database, clock, tokens)
         app = application(
@@ -51,6 +55,7 @@ def start(database: Database, clock: Clock) -> Callable[..., Process]:
             idempotency=StoredIdempotency(database),
             origins=[public_url],
             csrf=authenticator.tokens.csrf.holds,
+            limits=limits,
             title="echain",
             version="1",
         )

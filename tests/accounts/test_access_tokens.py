@@ -22,7 +22,10 @@ from tests.accounts.people import PUBLIC_URL, TOKENS, Browser, Clock, Process, W
 from echain.accounts import store
 from echain.accounts.accesstokens import LONGEST, AccessTokens
 from echain.accounts.tokens import hashed
+from echain.edge.http.limits import Allowance, Limits
 from echain.infra.database import Database
+from echain.infra.metrics import Metrics
+from echain.infra.quota import Quotas
 from echain.infra.secret import Secret
 
 KEY = TOKENS._signer
@@ -408,6 +411,26 @@ async def test_no_more_tokens_are_remembered_than_may_be(
         assert await knows(browser, grant["accessToken"])
         grant = (await browser.refresh(grant["refreshToken"])).data
     assert len(process.authenticator._checked) == 3
+
+
+@pytest.mark.parametrize("end", ["time", "logout"])
+async def test_an_office_whose_tokens_are_over_is_not_shut_out_and_who_guesses_is(
+    start: Callable[..., Process], wallet: Wallet, clock: Clock, end: str
+) -> None:
+    limits = Limits(Quotas(None), Allowance(refusals=4), metrics=Metrics())
+    browser = Browser(start(limits=limits))
+    grant = await wallet.sign_in(browser)
+    if end == "time":
+        clock.pass_by(minutes=10)
+    else:
+        await browser.post("/logout")
+    for _ in range(20):
+        answer = await browser.get("/me")
+        assert (answer.status, answer.code) == (401, "auth.token_invalid")
+    signature = "A" * 86
+    browser.token = f"{grant['accessToken'].rpartition('.')[0]}.{signature}"
+    answers = [await browser.get("/me") for _ in range(6)]
+    assert [answer.status for answer in answers] == [401] * 4 + [429] * 2
 
 
 OLD, NEW = Secret("a1" * 32), Secret("b2" * 32)

@@ -145,7 +145,7 @@ def check_times(claims: Claims, *, now: datetime) -> None:
     seconds = now.timestamp()
     ahead = seconds + _SKEW.total_seconds()
     if claims.exp <= seconds or claims.iat > ahead or (claims.nbf is not None and claims.nbf > ahead):
-        raise AccessTokenInvalid
+        raise AccessTokenInvalid.over()
 
 
 def looks_like_token(text: str) -> bool:

@@ -124,7 +124,7 @@ class Authenticator:
             check_times(claims, now=now)
         bearer = await store.session_bearer(self._database, claims.sid, claims.sub, now=now)
         if bearer is None:
-            raise AccessTokenInvalid
+            raise AccessTokenInvalid.over()
         caller = Caller("user", bearer.user_id, bearer.address, bearer.session_id)
         return caller, min(bearer.expires_at, claims.expires_at)
 

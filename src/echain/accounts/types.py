@@ -275,6 +275,13 @@ class AccessTokenInvalid(EchainError):
     kind = Kind.UNAUTHENTICATED
     code = "auth.token_invalid"
 
+    @classmethod
+    def over(cls) -> Self:
+        """Return it for a token that we did make: whoever shows it has waited, and guessed nothing."""
+        error = cls()
+        error.guess = False
+        return error
+
 
 class ApiKeyInvalid(EchainError):
     """The API key is unknown, expired or revoked; make a new one."""

@@ -30,8 +30,11 @@ class EchainError(Exception):
 
     kind: ClassVar[Kind] = Kind.INTERNAL
     code: ClassVar[str] = "internal"
-    guess: ClassVar[bool] = False
-    """Whether it refuses a secret that was shown, and so counts against whoever tries many."""
+    guess: bool | None = None
+    """Whether it refuses a secret that was shown, and so counts against whoever tries many.
+
+    None where the kind says it: what is UNAUTHENTICATED does, but for having shown nothing.
+    """
 
     def __init__(self, message: str | None = None, **details: object) -> None:
         super().__init__(message or (type(self).__doc__ or type(self).__name__).strip())

@@ -314,8 +314,8 @@ class Application:
 
     async def _count_refusal(self, scope: Scope, headers: Mapping[bytes, bytes], error: EchainError) -> None:
         """Count credentials that do not hold; to have brought none is no guess."""
-        guessed = error.guess or (error.kind is Kind.UNAUTHENTICATED and error.code != Unauthenticated.code)
-        if not guessed:
+        refused = error.kind is Kind.UNAUTHENTICATED and error.code != Unauthenticated.code
+        if not (refused if error.guess is None else error.guess):
             return
         address = self._address(scope, headers)
         self._on_refused(address)
