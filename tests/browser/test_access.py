@@ -29,6 +29,8 @@ async def test_pages_have_no_known_barrier(browser: Browser, world: World, colou
             "/events?q=nothingatall",
             f"/events/{event['id']}",
             f"/ar/events/{event['id']}",
+            f"/events/{event['id']}/money",
+            "/tickets",
         ):
             await page.goto(world.url + path)
             await page.add_script_tag(path=AXE)

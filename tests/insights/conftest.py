@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.admission.theatre import DEVNET, Theatre, opened
 from tests.edge.http_client import Client
+from tests.pages.reading import SITE
 
 from echain.chain.rpc import Rpc
 from echain.edge.http import Caller, StoredIdempotency, application
 from echain.infra.database import Database
 from echain.infra.embedded.anvil import Anvil
-from echain.insights import rest
+from echain.insights import pages, rest
 from echain.kernel.time import utc_now
 
 
@@ -25,14 +26,19 @@ async def theatre(anvil: Anvil, database: Database) -> AsyncIterator[Theatre]:
         await rpc.close()
 
 
-@pytest.fixture
-def anyone(theatre: Theatre) -> Client:
+def client_of(theatre: Theatre, rpc: Rpc) -> Client:
+    """Return anybody, before an application that asks this node."""
+
     async def nobody(_headers: object, _cookies: object) -> Caller | None:
         return None
 
+    rpcs, chains = {DEVNET.chain_id: rpc}, {DEVNET.chain_id: DEVNET}
     return Client(
         application(
-            rest.endpoints(theatre.database, {DEVNET.chain_id: theatre.rpc}, {DEVNET.chain_id: DEVNET}),
+            [
+                *rest.endpoints(theatre.database, rpcs, chains),
+                *pages.endpoints(theatre.database, SITE, rpcs, chains),
+            ],
             authenticate=nobody,
             clock=utc_now,
             idempotency=StoredIdempotency(theatre.database),
@@ -40,3 +46,8 @@ def anyone(theatre: Theatre) -> Client:
             version="1",
         )
     )
+
+
+@pytest.fixture
+def anyone(theatre: Theatre) -> Client:
+    return client_of(theatre, theatre.rpc)

@@ -137,13 +137,13 @@ async def test_prices_and_what_is_left_are_told(shop: Shop, page: Client) -> Non
         maxTickets=None,
     )
     shown = await text(page, f"/de/events/{draft['id']}")
-    assert "1,5 ETH" in shown
+    assert "1,5\xa0ETH" in shown
     assert "Kostenlos" in shown
     assert "noch 5" in shown
     await shop.sold(event, bo, tier=1, quantity=3)
     shown = await text(page, f"/de/events/{draft['id']}")
     assert "Ausverkauft" in shown
-    assert "ab 1,5 ETH" in await text(page, "/de/events")
+    assert "ab 1,5\xa0ETH" in await text(page, "/de/events")
 
 
 async def test_cancelled_and_past_events_say_so(shop: Shop, page: Client) -> None:

@@ -11,6 +11,7 @@ from echain.edge.http import Endpoint
 from echain.entry.connections import Services
 from echain.events import pages as events_pages
 from echain.infra.config import Config
+from echain.insights import pages as insights_pages
 from echain.tickets import pages as tickets_pages
 
 _BRAND: Final = "echain"
@@ -25,4 +26,5 @@ def page_endpoints(
         *site.endpoints(),
         *events_pages.endpoints(parts.database, site, chains),
         *tickets_pages.endpoints(parts.database, site, authenticate),
+        *insights_pages.endpoints(parts.database, site, parts.rpcs, chains),
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
 from functools import partial
 from typing import Final
 from urllib.parse import urlencode
@@ -146,8 +145,7 @@ class Pages:
         if not int(wei):
             return ""
         chain = self._chains.get(chain_id)
-        amount = (Decimal(int(wei)) / 10**18).normalize()
-        return f"{locale.number(amount)} {'ETH' if chain is None else chain.native_symbol}"
+        return locale.coins(int(wei), "ETH" if chain is None else chain.native_symbol)
 
 
 def endpoints(database: Database, site: Site, chains: Mapping[int, Chain]) -> list[Endpoint]:

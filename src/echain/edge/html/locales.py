@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gettext
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal
 from functools import cache
 from io import BytesIO
 from typing import Final
@@ -30,6 +30,8 @@ LANGUAGES: Final[dict[str, str]] = {
 
 DEFAULT: Final = "en"
 _DAY: Final = "yMMMEd"
+_EXACT: Final = Context(prec=100)
+_COIN_DECIMALS: Final = 18
 _NIGHT: Final = timedelta(hours=6)
 
 
@@ -54,6 +56,11 @@ class Locale:
     def number(self, value: Decimal | int) -> str:
         """Return an exact number, with as many decimals as it has."""
         return format_decimal(value, locale=self._cldr, decimal_quantization=False)
+
+    def coins(self, wei: int, symbol: str) -> str:
+        """Return an exact amount of a chain's coin, as ``0.05 ETH``."""
+        amount = _EXACT.normalize(_EXACT.scaleb(Decimal(wei), -_COIN_DECIMALS))
+        return f"{self.number(amount)}\N{NO-BREAK SPACE}{symbol}"
 
     def percent(self, bps: int) -> str:
         """Return hundredths of a percent as a share, as ``110%``."""
