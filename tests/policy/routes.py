@@ -146,6 +146,7 @@ ROUTES: Final[dict[str, Policy | tuple[Policy, ...]]] = {
     "GET /": anyone(),
     **{f"GET {prefix}/events": anyone() for prefix in LANGUAGES},
     **{f"GET {prefix}/events/{{id}}": anyone("event", EVENT) for prefix in LANGUAGES},
+    **{f"GET {prefix}/events/{{id}}/money": anyone("event", EVENT) for prefix in LANGUAGES},
     **{f"GET {prefix}/tickets": anyone() for prefix in LANGUAGES},
     "GET /covers/{id}": anyone(),
     "GET /static/{version}/{name}": anyone(),
