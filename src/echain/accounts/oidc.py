@@ -70,13 +70,6 @@ class Linked(msgspec.Struct, frozen=True):
     user_id: UUID
 
 
-class Opened(msgspec.Struct, frozen=True):
-    """A session that an identity opened."""
-
-    identity_id: UUID
-    grant: Grant
-
-
 async def prepare(
     keys: DataKeys,
     provider: Provider,
@@ -151,15 +144,19 @@ async def sign_in(
     provider: str,
     device: str,
     now: datetime,
-) -> Opened:
-    """Open a session of whom an identity belongs to: a new user, without wallet, at its first sign-in."""
+) -> Grant:
+    """Open a session of whom an identity belongs to: a new user, without wallet, at its first sign-in.
+
+    Raises:
+        UserSuspended: an administrator has suspended the user.
+    """
     new = _new_identity(keys, person, provider, uuid7(), now=now)
     identity_id, user_id = await oidcstore.identify(tx, new)
     if identity_id != new.id:
         await oidcstore.describe(tx, identity_id, _told(keys, identity_id, person))
     grant = await service.open_session(tx, tokens, user_id, address=None, device=device, now=now)
     await oidcstore.bind_session(tx, grant.session_id, identity_id, person.sid)
-    return Opened(identity_id, grant)
+    return grant
 
 
 async def link(tx: Tx, keys: DataKeys, person: Person, begun: Begun, *, now: datetime) -> Linked:

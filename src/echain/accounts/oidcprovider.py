@@ -236,7 +236,11 @@ class Provider:
             raise self._refused(str(error)) from error
         if told.subject != person.subject:
             raise self._refused("UserInfo is about somebody else")
-        return told
+        # An address and whether it is confirmed come from one mouth.
+        mail = told if told.email is not None else person
+        return msgspec.structs.replace(
+            person, name=told.name or person.name, email=mail.email, email_confirmed=mail.email_confirmed
+        )
 
     async def _opened(self, metadata: Metadata, token: str) -> Signed:
         """Return what a token says that the provider signed; look for new keys once if its key is unknown.

@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 
 from echain.accounts import confirmations, erasing, oidc, rules
+from echain.accounts.admintypes import UserSuspended
 from echain.accounts.authentication import Authenticator
 from echain.accounts.erasing import SignInNotFresh
 from echain.accounts.oidcprovider import Provider
@@ -251,7 +252,7 @@ def _callback_endpoint(desk: Desk) -> Endpoint:
     async def signed_in(call: Call[Any, Any, Any], begun: oidc.Begun, person: Person) -> Reply:
         device = rules.device_name(call.headers.get("user-agent", ""))
         async with desk.database.transaction() as tx:
-            opened = await oidc.sign_in(
+            grant = await oidc.sign_in(
                 tx,
                 desk.keys,
                 desk.authenticator.tokens,
@@ -260,9 +261,14 @@ def _callback_endpoint(desk: Desk) -> Endpoint:
                 device=device,
                 now=call.now,
             )
-            grant = opened.grant
             actor = Actor("user", str(grant.user_id), None, f"session:{grant.session_id}")
-            await call.audit(tx, "session.opened", resource=f"identity:{opened.identity_id}", actor=actor)
+            await call.audit(
+                tx,
+                "session.opened",
+                resource=f"session:{grant.session_id}",
+                diff={"issuer": [None, person.issuer]},
+                actor=actor,
+            )
         cookies = desk.authenticator.granted(grant, in_cookies=True, now=call.now).cookies
         return Reply(headers=_back(desk, begun), cookies=cookies)
 
@@ -287,7 +293,7 @@ def _callback_endpoint(desk: Desk) -> Endpoint:
         status=303,
         path_params=ProviderPath,
         query=Response,
-        errors=FINISH_ERRORS,
+        errors=(*FINISH_ERRORS, UserSuspended),
         description="Where the provider sends the browser; nobody else calls it.",
     )
     async def callback(call: Call[ProviderPath, Response, Nothing]) -> Reply:

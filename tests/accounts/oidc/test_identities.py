@@ -304,22 +304,33 @@ async def test_what_happens_to_identities_is_in_the_audit_log_without_names(
     rows = await site.database.fetch(
         """
         SELECT action, resource, actor_kind, actor_id, credential, diff::text AS diff FROM audit_entries
-        WHERE action LIKE 'identity.%' OR resource LIKE 'identity:%' ORDER BY id
+        WHERE action LIKE 'identity.%' OR diff::text LIKE '%issuer%' ORDER BY id
         """
     )
     mine = f"identity:{identity['id']}"
     assert [(row["action"], row["resource"]) for row in rows] == [
         ("identity.link_asked", f"user:{user}"),
         ("identity.linked", mine),
-        ("session.opened", mine),
+        ("session.opened", f"session:{session}"),
         ("identity.unlinked", mine),
     ]
     assert {(row["actor_kind"], row["actor_id"]) for row in rows} == {("user", user)}
     assert rows[2]["credential"] == f"session:{session}"
+    assert rows[1]["credential"] == f"session:{(await ada.me())['sessionId']}"
     assert '"issuer"' in rows[1]["diff"]
     text = repr([tuple(row.values()) for row in rows])
     assert "Ada" not in text
     assert "corp.example" not in text
+
+
+async def test_who_is_suspended_is_not_let_in_by_a_provider(site: Site, ada: Visitor) -> None:
+    await ada.sign_in("ada")
+    before = await site.rows()
+    await site.database.execute("UPDATE users SET suspended_at = now()")
+    answer = await ada.sign_in("ada")
+    assert (answer.status, answer.code) == (403, "auth.user_suspended")
+    assert answer.set_cookies == []
+    assert await site.rows() == before
 
 
 # --- Personal data ---

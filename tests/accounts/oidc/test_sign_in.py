@@ -6,7 +6,18 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.accounts.oidc.world import SECRET, Front, Site, Visitor, changed, client_of, query_of, serving
+from tests.accounts.oidc.forger import Forger
+from tests.accounts.oidc.world import (
+    SECRET,
+    Answered,
+    Front,
+    Site,
+    Visitor,
+    changed,
+    client_of,
+    query_of,
+    serving,
+)
 
 from echain.infra.crypto import DataKeys
 
@@ -94,7 +105,7 @@ async def test_a_secret_goes_into_the_body_where_the_provider_takes_no_header(
     method = "client_secret_post"
     corp.configure(clients=[client_of(site.url, "corp", "echain", token_endpoint_auth_method=method)])
 
-    def only_body(answer: object) -> None:
+    def only_body(answer: Answered) -> None:
         answer.json = answer.json | {"token_endpoint_auth_methods_supported": [method]}
 
     corp.alter["/.well-known/openid-configuration"] = only_body
@@ -139,6 +150,18 @@ async def test_names_in_the_id_token_spare_the_question(corp: Front, ada: Visito
     await ada.sign_in()
     assert (await ada.get("/auth/identities")).json["data"][0]["email"] == "ada@corp.example"
     assert corp.count("/me") == 0
+
+
+async def test_what_the_id_token_says_stays_where_userinfo_says_less(corp: Front, ada: Visitor) -> None:
+    Forger().rewrite(corp, lambda one: one.update(email="ada@token.example", email_verified=True))
+
+    def only_the_name(answer: Answered) -> None:
+        answer.json = {name: answer.json[name] for name in ("sub", "name")}
+
+    corp.alter["/me"] = only_the_name
+    await ada.sign_in()
+    (shown,) = (await ada.get("/auth/identities")).json["data"]
+    assert (shown["name"], shown["email"]) == ("Ada Lovelace", "ada@token.example")
 
 
 async def test_without_the_scopes_nothing_is_asked_or_kept(
