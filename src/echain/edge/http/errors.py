@@ -20,6 +20,9 @@ STATUS_OF_KIND: dict[Kind, int] = {
     Kind.INTERNAL: 500,
 }
 
+LONGEST_SHOWN = 500
+"""Characters of a field's path, and of what is wrong with it."""
+
 FieldError = dict[str, str]
 """``{"path": …, "reason": …}``."""
 
@@ -144,10 +147,17 @@ class Internal(EchainError):
 
 
 def invalid_fields(fields: Sequence[FieldError]) -> Invalid:
-    """Return the one error for these wrong fields, whose message names the first."""
-    first = fields[0]
-    more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
-    return Invalid(f"{first['path']}: {first['reason']}{more}", fields=list(fields))
+    """Return the one error for these wrong fields, whose message names the first.
+
+    Names and values that the sender made up are cut, so that no answer grows with what is sent.
+    """
+    shown = [{"path": _cut(field["path"]), "reason": _cut(field["reason"])} for field in fields]
+    more = f" (and {len(shown) - 1} more)" if len(shown) > 1 else ""
+    return Invalid(f"{shown[0]['path']}: {shown[0]['reason']}{more}", fields=shown)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
 
 
 def status_of(error: EchainError | type[EchainError]) -> int:
