@@ -39,6 +39,7 @@ from echain.kernel.paging import Page, PageInfo, PageNumber, PageSize, numbered
 NOW = datetime(2026, 11, 21, 9, 30, 0, 123_456, tzinfo=UTC)
 USER = Caller("user", UUID(int=7), address=parse_address("0x" + "ab" * 20))
 GATE = Caller("gate", UUID(int=8))
+ADMIN = Caller("user", UUID(int=9), admin=True)
 RENDERED = b'{"name":"cached","sold":7}'
 NAMES = ("amsterdam", "berlin", "copenhagen")
 
@@ -224,6 +225,10 @@ def guarded() -> list[Endpoint]:
     async def scan(call: Call[Nothing, Nothing, Nothing]) -> str:
         return str(call.user.kind)
 
+    @get("/api/v1/administer", summary="Administer", tag="people", answer=UUID, auth=Auth.ADMIN)
+    async def administer(call: Call[Nothing, Nothing, Nothing]) -> UUID:
+        return call.user.id
+
     @get("/api/v1/either", summary="Either", tag="people", answer=str, auth=Auth.ANY)
     async def either(call: Call[Nothing, Nothing, Nothing]) -> str:
         return str(call.user.kind)
@@ -238,11 +243,11 @@ def guarded() -> list[Endpoint]:
             cookies=(Cookie("session", "abc", max_age=60, same_site="strict"), Cookie("old", "", max_age=0))
         )
 
-    return [me, scan, either, maybe, enter]
+    return [me, scan, administer, either, maybe, enter]
 
 
 async def authenticate(headers: Mapping[str, str], _cookies: Mapping[str, str]) -> Caller | None:
-    known = {"Bearer user": USER, "Bearer gate": GATE}
+    known = {"Bearer user": USER, "Bearer gate": GATE, "Bearer admin": ADMIN}
     given = headers.get("Authorization")
     if given is None:
         return None

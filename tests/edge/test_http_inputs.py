@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.edge.example import THING, Filter, NewThing, example
+from tests.edge.example import THING, Filter, NewThing, example, guarded, reads
 from tests.edge.http_client import Answered, Client
 
 from echain.edge.http import Auth, Call, Nothing, get, post, put
@@ -478,6 +478,7 @@ class TestWhoMayCall:
         [
             ("/api/v1/me", "GET", 401, 200, 403),
             ("/api/v1/scan", "POST", 401, 403, 200),
+            ("/api/v1/administer", "GET", 401, 403, 403),
             ("/api/v1/either", "GET", 401, 200, 200),
             ("/api/v1/maybe", "GET", 200, 200, 200),
             ("/api/v1/cached", "GET", 200, 200, 200),
@@ -505,4 +506,8 @@ class TestWhoMayCall:
         assert answer.status == 401
 
     def test_an_endpoint_of_all_kinds_of_auth_is_in_the_example(self):
-        assert {Auth.PUBLIC, Auth.OPTIONAL, Auth.USER, Auth.GATE, Auth.ANY} == set(Auth)
+        assert {one.auth for one in [*reads(), *guarded()]} == set(Auth)
+
+    async def test_an_administrator_gets_where_others_do_not(self):
+        client = Client(example(), {"authorization": "Bearer admin"})
+        assert (await client("GET", "/api/v1/administer")).status == 200
