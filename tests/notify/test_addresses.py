@@ -308,3 +308,22 @@ async def test_without_a_mail_server_nothing_is_promised(silent_town: Town) -> N
     assert (refused.status, refused.error["code"]) == (409, "notify.email_unavailable")
     ways = (await town.ask(ada, "GET", "/me/notification-preferences"))["ways"]
     assert ways["email"] == {"available": False, "reason": "this platform has no mail server"}
+
+
+async def test_the_audit_log_knows_what_was_done_and_no_address(town: Town) -> None:
+    ada = await town.resident()
+    await town.ask(ada, "PUT", "/me/email", {"email": "ada@x.example"})
+    await town.later(hours=1)
+    await town.ask(ada, "POST", "/me/email/resend")
+    await town.quiet()
+    assert await verify(town, token_of(town)) == 200
+    await town.ask(ada, "DELETE", "/me/email")
+    rows = await town.database.fetch(
+        "SELECT * FROM audit_entries WHERE action LIKE 'email.%' ORDER BY position"
+    )
+    assert [row["action"] for row in rows] == [
+        *("email.asked", "email.asked_again", "email.verified", "email.removed")
+    ]
+    assert len({row["resource"] for row in rows}) == 1
+    assert "x.example" not in str(rows)
+    assert "ecv_" not in str(rows)
