@@ -280,6 +280,7 @@ async def test_a_relayed_batch_is_told_of_with_what_its_handler_did(
     asked_for: list[int] = []
 
     async def handler(tx: Tx, messages: object) -> None:
+        await tx.execute("SELECT 1 FROM pg_class")
         asked_for.extend(await enqueue(tx, QUICK, [Note(1)]))
 
     async with running(Relay(database, None, {"test": handler}, traces=always).run()):
@@ -289,5 +290,6 @@ async def test_a_relayed_batch_is_told_of_with_what_its_handler_did(
     moved, handed = memory.named("relay move"), memory.named("relay hand")
     assert sum(int(one.facts["echain.messages"]) for one in moved) == 2
     assert handed[0].facts["echain.handler"] == "test"
+    assert memory.below(handed[0])[0] == "SELECT pg_class"
     payload = await database.fetchval("SELECT payload FROM jobs.queue WHERE id = $1", asked_for[0])
     assert f'"trace":"{handed[0].place.traceparent}"'.encode() in payload
