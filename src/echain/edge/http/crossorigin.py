@@ -18,8 +18,10 @@ _EXPOSED: Final = (
 )
 _ACCEPTED: Final = (
     b"access-control-allow-headers",
-    b"Authorization, Content-Type, Echain-Confirmation, Echain-Seen, Idempotency-Key, If-Match, "
-    b"If-None-Match, X-CSRF-Token, X-Request-Id",
+    (
+        b"Authorization, Content-Type, Echain-Confirmation, Echain-Seen, Idempotency-Key, If-Match, "
+        b"If-None-Match, Traceparent, X-CSRF-Token, X-Request-Id"
+    ),
 )
 _MAX_AGE: Final = (b"access-control-max-age", b"7200")
 """Seconds; no browser remembers a preflight for longer."""
