@@ -185,6 +185,46 @@ async def test_a_confirmation_is_not_used_up_by_what_was_refused(shop: Shop) -> 
     assert roles == {UUID(target): "owner", UUID(await user_id(made.founder)): "manager"}
 
 
+async def test_a_signature_does_one_thing_once(shop: Shop) -> None:
+    made = await agency(shop)
+    other = await made.join("manager")
+    own, target = await user_id(made.founder), await user_id(other)
+    used = (403, "auth.confirmation_invalid")
+    pair = f"{made.id}:{target}"
+
+    async def ask(header: dict[str, str], method: str, path: str, body: object) -> Any:
+        return await made.founder.client(method, f"{made.path}{path}", json_body=body, headers=header)
+
+    promoting = (await signed(made.founder, "organization.make_owner", pair), "PUT", f"/members/{target}")
+    assert (await ask(*promoting, {"role": "owner"})).status == 200
+    assert (await made.ask(made.founder, "PUT", f"/members/{target}", {"role": "manager"})).status == 200
+    assert code(await ask(*promoting, {"role": "owner"})) == used
+    inviting = (await signed(made.founder, "organization.invite_owner", made.id), "POST", "/invitations")
+    assert (await ask(*inviting, {"role": "owner"})).status == 201
+    assert code(await ask(*inviting, {"role": "owner"})) == used
+    handing = (await signed(made.founder, "organization.hand_over", pair), "POST", "/owner")
+    assert (await ask(*handing, {"userId": target})).status == 200
+    back = await made.ask(other, "POST", "/owner", {"userId": own}, confirm=f"organization.hand_over:{own}")
+    assert back.status == 200
+    assert code(await ask(*handing, {"userId": target})) == used
+    assert (await made.roles()) == {UUID(own): "owner", UUID(target): "manager"}
+
+
+async def test_one_signature_shown_twice_at_once_counts_once(shop: Shop) -> None:
+    made = await agency(shop)
+    for _ in range(5):
+        header = await signed(made.founder, "organization.invite_owner", made.id)
+        answers = await asyncio.gather(
+            *(
+                made.founder.client(
+                    "POST", f"{made.path}/invitations", json_body={"role": "owner"}, headers=header
+                )
+                for _ in range(3)
+            )
+        )
+        assert sorted(answer.status for answer in answers) == [201, 403, 403]
+
+
 async def test_who_hands_over_to_themselves_or_to_strangers_stays_the_owner(shop: Shop) -> None:
     made = await agency(shop)
     for heir in (await user_id(made.founder), await user_id(await shop.person()), str(uuid4())):
