@@ -87,6 +87,12 @@ class Authenticator:
         return None if caller is None else msgspec.structs.replace(caller, cookie=True)
 
     async def _caller(self, token: str) -> Caller | None:
+        key = hashed(token)
+        now = self._clock()
+        known = self._known.get(key)
+        if known is not None and now < known[1]:
+            self._known.move_to_end(key)
+            return known[0]
         if looks_like_token(token):
             look_up = self._by_jwt
         elif is_token(token, ACCESS_PREFIX):
@@ -95,12 +101,6 @@ class Authenticator:
             look_up = self._by_key
         else:
             return None
-        key = hashed(token)
-        now = self._clock()
-        known = self._known.get(key)
-        if known is not None and now < known[1]:
-            self._known.move_to_end(key)
-            return known[0]
         generation = self._generation
         self._known.pop(key, None)
         caller, expires_at = await look_up(token, key, now)
