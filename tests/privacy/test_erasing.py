@@ -76,6 +76,9 @@ async def test_the_wallet_confirms_in_words_and_the_account_is_gone_everywhere(
     other = service.authenticator(home.database, utc_now, home.users.tokens)
     header = ada.client.defaults
     async with running(other.follow(database_url)):
+        async with asyncio.timeout(10):
+            while not other._generation:  # it has begun to listen, and forgotten what it may have missed
+                await asyncio.sleep(0.02)
         assert (await other(header, {})).id == ada.user_id  # type: ignore[union-attr]
         bare = await ada.client("DELETE", ACCOUNT)
         assert (bare.status, bare.error["code"]) == (403, "auth.confirmation_needed")

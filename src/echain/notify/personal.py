@@ -42,13 +42,14 @@ _NOTIFICATIONS: Final = """
       FROM notifications JOIN subject USING (user_id)
 """
 _DELIVERIES: Final = """
-    SELECT id::text AS key, id, notification_id AS "notificationId", kind, channel, state, tries, reason,
-           created_at AS "createdAt", ended_at AS "endedAt"
-      FROM notification_deliveries JOIN subject USING (user_id)
+    SELECT delivery.id::text AS key, delivery.id, notification_id AS "notificationId", delivery.kind, channel,
+           state, tries, reason, delivery.created_at AS "createdAt", ended_at AS "endedAt"
+      FROM subject JOIN notifications AS told USING (user_id)
+      JOIN notification_deliveries AS delivery ON delivery.notification_id = told.id
 """
 
 _TABLES: Final = (
-    "notification_deliveries",
+    # With its deliveries, by the key that refers to it: they are not listed by user.
     "notifications",
     "push_subscriptions",
     "email_verifications",
