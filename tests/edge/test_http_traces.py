@@ -107,6 +107,7 @@ async def test_what_breaks_and_what_is_given_up_is_told_of_too(memory: Memory) -
         (True, "disconnected", True),
     ]
     assert current() is None
+    assert "trace_id" not in structlog.contextvars.get_contextvars(), "the next request is not this one"
 
 
 async def test_requests_that_are_not_told_of_make_nothing(memory: Memory) -> None:
