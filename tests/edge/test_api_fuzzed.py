@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,8 +29,11 @@ exclude-method = "DELETE"
 parameters = {{ id = "{id}" }}
 """
 
-ENDS_SESSIONS = "/auth/(logout|refresh|sessions)"
+ENDS_SESSIONS = "/auth/(logout|refresh|sessions|account)"
 """These would sign the fuzzer itself out; they are fuzzed without credentials."""
+
+MAKES = "^/api/v1/(organizations|api-keys|webhook-subscriptions)"
+"""What a fuzzer can make from the schema alone, and then do everything with."""
 
 DRAFT = {
     "chainId": 84532,
@@ -91,6 +95,43 @@ def test_a_fuzzer_with_a_users_token_finds_nothing(
     """Half a minute: the same from the inside, with a draft of its own to read and change."""
     settings = SETTINGS + OWN_EVENT.format(id=draft_id)
     fuzz(running.url, tmp_path, token=token, examples=2, but=ENDS_SESSIONS, settings=settings, seconds=350)
+
+
+@pytest.mark.timeout(400)
+def test_a_fuzzer_that_follows_links_finds_nothing(running: Installation, tmp_path: Path, token: str):
+    """It makes drafts, keys, organizations and webhooks, and does with them whatever there is to do."""
+    report = fuzz(
+        running.url,
+        tmp_path,
+        token=token,
+        only=MAKES,
+        examples=25,
+        but=ENDS_SESSIONS,
+        settings=SETTINGS,
+        seconds=350,
+        phases="stateful",
+    )
+    followed = re.search(r"API Links:\s+(\d+) covered", report)
+    assert followed is not None, report
+    assert int(followed[1]) >= 2, report
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_a_fuzzer_that_follows_links_for_long_finds_nothing(
+    running: Installation, tmp_path: Path, token: str
+):
+    fuzz(
+        running.url,
+        tmp_path,
+        token=token,
+        only=MAKES,
+        examples=300,
+        but=ENDS_SESSIONS,
+        settings=SETTINGS,
+        seconds=1500,
+        phases="stateful",
+    )
 
 
 @pytest.mark.soak

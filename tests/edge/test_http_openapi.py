@@ -107,6 +107,16 @@ def test_the_codes_of_a_conflict_are_listed(published: Any):
     assert "`example.sold_out`: All tickets of this tier are sold" in conflict["description"]
 
 
+def test_what_was_made_leads_to_all_that_can_be_done_with_it(published: Any):
+    made = published["paths"]["/api/v1/things"]["post"]["responses"]["201"]
+    assert made["links"] == {
+        name: {"operationId": name, "parameters": {"path.id": "$response.body#/data/id"}}
+        for name in ("getThingsById", "putThingsById", "deleteThingsById")
+    }
+    touched = published["paths"]["/api/v1/touch"]["post"]["responses"]["200"]
+    assert "links" not in touched
+
+
 def test_security_says_who_may_call(published: Any):
     paths = published["paths"]
     assert paths["/api/v1/cached"]["get"]["security"] == []

@@ -33,6 +33,7 @@ from echain.edge.http.errors import (
 )
 from echain.edge.http.idempotency import KEY_PATTERN, AnswerLost, ClaimLost, InProgress, KeyReused
 from echain.edge.http.limits import LimitReached, ShutOut
+from echain.edge.http.links import links_of
 from echain.edge.http.ownpages import SAFE_METHODS
 from echain.edge.http.parameters import without_none
 from echain.edge.http.structs import bare, structs_in
@@ -203,6 +204,10 @@ def document(endpoints: Sequence[Endpoint], *, title: str, version: str, descrip
     paths: dict[str, Schema] = {}
     for endpoint in listed:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, schemas)
+    for endpoint in listed:
+        if links := links_of(endpoint, listed, _operation_id):
+            made = paths[endpoint.path][endpoint.method.lower()]["responses"][str(endpoint.status)]
+            made["links"] = links
     components = schemas.fill()
     components["Error"] = _envelope(success=False, part="error", schema=error_detail, meta=meta)
     return {
