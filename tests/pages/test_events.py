@@ -7,9 +7,10 @@ from datetime import timedelta
 from io import BytesIO
 from uuid import UUID
 
+import icalendar
 from PIL import Image
 from tests.edge.http_client import Client
-from tests.events.shop import PUBLIC_URL, Shop
+from tests.events.shop import PUBLIC_URL, Shop, moment
 from tests.pages.reading import SITE, parsed, text
 
 from echain.edge.html import LANGUAGES, locale_of
@@ -198,3 +199,20 @@ async def test_an_event_without_a_picture_keeps_its_own_cover(page: Client) -> N
     assert first.body == (await page("GET", f"/covers/{one}")).body
     assert first.body != (await page("GET", f"/covers/{two}")).body
     assert first.header("content-security-policy")
+
+
+async def test_an_event_goes_into_a_calendar_and_leaves_it_when_cancelled(shop: Shop, page: Client) -> None:
+    event, draft = await shop.published(await shop.person(), title="Harbour Lights")
+    link = f"/events/{draft['id']}/calendar.ics"
+    assert link in await text(page, f"/de/events/{draft['id']}")
+    saved = await page("GET", link)
+    assert saved.header("content-type") == "text/calendar; charset=utf-8"
+    assert (saved.header("content-disposition") or "").startswith("attachment;")
+    (entry,) = icalendar.Calendar.from_ical(saved.body).walk("VEVENT")
+    assert str(entry["summary"]) == "Harbour Lights"
+    assert entry.decoded("dtstart") == moment(draft["startTime"])
+    await shop.cancelled(event)
+    (gone,) = icalendar.Calendar.from_ical((await page("GET", link)).body).walk("VEVENT")
+    assert gone["uid"] == entry["uid"]
+    assert str(gone["status"]) == "CANCELLED"
+    assert (await page("GET", f"/events/{UUID(int=5)}/calendar.ics")).status == 404

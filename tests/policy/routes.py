@@ -144,6 +144,7 @@ ROUTES: Final[dict[str, Policy | tuple[Policy, ...]]] = {
     "GET /api/v1/media/{cid}": anyone("file", "media.not_found"),
     "GET /ipfs/{cid}": anyone("file", "media.not_found"),
     "GET /": anyone(),
+    "GET /events/{id}/calendar.ics": anyone("event", EVENT),
     **{f"GET {prefix}/events": anyone() for prefix in LANGUAGES},
     **{f"GET {prefix}/events/{{id}}": anyone("event", EVENT) for prefix in LANGUAGES},
     **{f"GET {prefix}/events/{{id}}/money": anyone("event", EVENT) for prefix in LANGUAGES},

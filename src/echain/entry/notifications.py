@@ -16,6 +16,7 @@ from echain.infra.outbound import Outbound, Rules
 from echain.infra.secret import Secret
 from echain.kernel.time import utc_now
 from echain.notify import jobs, pages, rest
+from echain.notify.calendarpage import calendar_endpoint
 from echain.notify.composing import Composer
 from echain.notify.letters import Brand
 from echain.notify.pushing import Pusher, public_key
@@ -51,7 +52,8 @@ def notify_endpoints(config: Config, parts: Services) -> list[Endpoint]:
         push_key=public_key(_vapid_key(config)),
         push_rules=_TARGETS,
     )
-    return [*rest.endpoints(surface), *pages.endpoints(surface)]
+    calendar = calendar_endpoint(parts.database, surface.composer)
+    return [*rest.endpoints(surface), *pages.endpoints(surface), calendar]
 
 
 def notify_handlers(

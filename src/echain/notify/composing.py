@@ -16,7 +16,7 @@ from echain.infra.database import Connection, Row
 from echain.kernel.evm import Address, checksum
 from echain.notify import addressstore, rules, store
 from echain.notify.calendar import Method, calendar_file
-from echain.notify.facts import Facts, Sold
+from echain.notify.facts import EventFacts, Facts, Sold
 from echain.notify.heard import facts_of
 from echain.notify.letters import Attachment, Brand, letter
 from echain.notify.rendering import Templates, words
@@ -178,9 +178,14 @@ class Composer:
         method = _CALENDARS.get(kind)
         if method is None or facts.event is None or (cancelled and method != "CANCEL"):
             return None
-        note = words(language_of(settings.language))["calendar_note"].format(brand=self.brand.name)
-        data = calendar_file(
-            facts.event,
+        data = self.calendar(facts.event, method, language=settings.language, now=now)
+        return Attachment(data, method)
+
+    def calendar(self, event: EventFacts, method: Method, *, language: str, now: datetime) -> bytes:
+        """Return an event's calendar file; whichever way it comes, it is one entry in the end."""
+        note = words(language_of(language))["calendar_note"].format(brand=self.brand.name)
+        return calendar_file(
+            event,
             method,
             host=self.brand.host,
             brand=self.brand.name,
@@ -188,7 +193,6 @@ class Composer:
             note=note,
             now=now,
         )
-        return Attachment(data, method)
 
     def unsubscribe_url(self, user_id: UUID, kind: NoticeKind) -> str:
         """Return the link that ends mail of a kind; it needs no row and works while its key is kept."""
