@@ -174,3 +174,16 @@ async def test_only_what_an_alarm_told_is_accepted_with_it(tower: Tower) -> None
     await tower.tick(CONTRACTS)
     [same] = await tower.alarms()
     assert same["facts"] == {"field": "treasury", "accepted": text(EVE), "now": text(MODULE)}
+
+
+async def test_what_another_alarm_told_is_not_accepted_with_it(tower: Tower) -> None:
+    await look(tower)
+    order(tower, "pause()")
+    order(tower, "setTreasury(address)", EVE)
+    await tower.tick(CONTRACTS)
+    paused, changed = sorted(await tower.alarms(), key=lambda one: one["kind"] != "contract_paused")
+    assert changed["kind"] == "contract_changed"
+    assert await acknowledge(tower, changed["id"]) == 200
+    order(tower, "unpause()")
+    await tower.tick(CONTRACTS)
+    assert [one["count"] for one in await tower.alarms("?kind=contract_paused")] == [paused["count"]]
