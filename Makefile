@@ -5,7 +5,7 @@ UV_VERSION := 0.13.8
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup toolchain demo up test check format artifacts reference gas soak bench lock clean
+.PHONY: setup toolchain demo up test check format artifacts reference gas soak bench lock audit clean
 
 setup: .venv/.ready
 
@@ -67,6 +67,10 @@ bench: setup
 lock: setup
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet -o requirements.lock
+
+# Asks a service, or says what it knew when it was asked last; so no part of `make check`.
+audit: setup
+	$(BIN)/python tools/audit.py
 
 clean:
 	rm -rf .venv node_modules .echain contracts/out contracts/cache
