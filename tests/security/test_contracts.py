@@ -159,6 +159,7 @@ async def test_a_node_that_is_away_is_no_alarm_and_what_it_hid_is_seen_later(tow
     await tower.tick(CONTRACTS)
     await tower.tick(BALANCES)
     assert await tower.alarms() == []
+    assert (await tower.boss.client("GET", "/api/v1/admin/jobs")).data == [], "nor is it a dead letter"
     tower.stage.anvil.start()
     await tower.tick(CONTRACTS)
     assert await tower.kinds() == ["contract_paused"]
