@@ -65,7 +65,7 @@ async def test_doctor_tells_whether_mail_can_be_sent(
 async def test_every_sealed_column_is_attended_to(database: Database) -> None:
     rows = await database.fetch(
         "SELECT table_name, column_name FROM information_schema.columns "
-        "WHERE table_schema = 'public' AND column_name LIKE '%sealed%'"
+        "WHERE table_schema = 'public' AND column_name LIKE '%sealed%' AND data_type = 'bytea'"
     )
     # What arrives there is moved to audit_clients within a second, and sealed anew where it then lies.
     passing = {("audit_arrivals", "sealed_client")}
