@@ -348,7 +348,9 @@ async def _checked(
         for one in (rules.own_channel(organizers, user, name) for name in names)
     ]
     if not channels:
-        raise invalid_field("channels", "the organization has no wallet yet; name what to hear")
+        raise invalid_field(
+            "channels", "name what to hear; there is no organizer's channel here to begin with"
+        )
     return url, types, list(dict.fromkeys(channels))
 
 
