@@ -10,13 +10,17 @@ from tests.accounts.oidc.world import Front, RealProvider, Site, Visitor, fronti
 
 from echain.infra.database import Database
 
+TABLES = ("oidc_starts", "identities", "sessions", "wallets", "users", "outbox")
+
 
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    """A pool of this test's own database, which the site uses as well."""
-    pool = await Database.connect(database_url, size=4, name="test")
-    yield pool
+async def database_url(module_database_url: str) -> str:
+    """One database for a module's many small tests, of which no user is left; the audit log stays."""
+    pool = await Database.connect(module_database_url, size=1, name="test")
+    for table in TABLES:
+        await pool.execute(f"DELETE FROM {table}")
     await pool.close()
+    return module_database_url
 
 
 @pytest.fixture(scope="session")

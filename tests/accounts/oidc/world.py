@@ -217,6 +217,7 @@ def _environment(url: str, database_url: str, home: Path, fronts: Sequence[Front
         "ECHAIN_DEVNET": "true",
         "ECHAIN_PUBLIC_URL": url,
         "ECHAIN_DATABASE_URL": database_url,
+        "ECHAIN_DATA_KEYS": "11" * 32,
         "ECHAIN_LOG_FORMAT": "json",
     }
     for front in fronts:
