@@ -167,6 +167,10 @@ async def test_what_is_deleted_is_gone_for_everybody_and_its_wallets_are_free(sh
         assert (await person.client("GET", ORGANIZATIONS)).data == []
         assert (await person.client("GET", f"{EVENTS}/{draft['id']}")).status == 404
     assert (await made.founder.client("GET", f"{EVENTS}?mine=true")).data == []
+    hidden = await shop.database.fetchval(
+        "SELECT deleted_at FROM event_drafts WHERE id = $1", UUID(draft["id"])
+    )
+    assert hidden == shop.clock()
     again = await shop.draft(made.founder)
     assert again["organizationId"] not in {made.id, None}
 
