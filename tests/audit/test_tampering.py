@@ -422,3 +422,27 @@ async def test_a_hash_is_what_the_encoding_says(database: Database) -> None:
     seal = HKDF(SHA256(), 32, salt=None, info=b"echain audit key: seal").derive(bytes.fromhex(KEY))
     assert hmac.digest(seal, FIRST + text, "sha256") == row["hash"]
     assert row["organization_id"] != PLATFORM
+
+
+@pytest.mark.parametrize(
+    ("resource", "diff"),
+    [
+        ("organization:nobody", '{"number":[null,1],"hash":[null,"0x00"]}'),
+        (f"organization:{JAZZ}", '{"number":[null,"x"],"hash":[null,"0xzz"]}'),
+        (f"organization:{JAZZ}", '{"number":7}'),
+        (f"organization:{JAZZ}", "[]"),
+    ],
+)
+async def test_a_planted_end_that_makes_no_sense_does_not_stop_the_check(
+    database: Database, owner: Connection, resource: str, diff: str
+) -> None:
+    await owner.execute(
+        "INSERT INTO audit_entries (id, at, actor_kind, actor_id, credential, action, resource, request_id,"
+        " diff) VALUES (gen_random_uuid(), now(), 'system', 'echain', '', 'audit.sealed', $1, '', $2)",
+        resource,
+        diff,
+    )
+    await seal_all(database)
+    assert not (await check(database)).findings
+    await owner.execute(f"UPDATE audit_entries SET diff = '{{}}' WHERE position = {FIFTH}")
+    assert named(await check(database)) == [(JAZZ, 5)]
