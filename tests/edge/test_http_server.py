@@ -177,6 +177,15 @@ async def test_an_endless_header_ends_the_connection(streams: Streams):
     assert sent < 48_000_000, "what the kernel's buffers took, up to 4 and 32 MB, is more than the bound"
 
 
+async def test_a_header_that_is_too_long_ends_the_connection_however_quick_it_comes() -> None:
+    with served(example()) as url:  # whose patience is the usual one
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(b"GET / HTTP/1.1\r\nX-Long: " + b"a" * (server.MAX_HEAD_BYTES + 1))
+        with suppress(ConnectionError):
+            assert await ends(reader) < server.HEAD_SECONDS / 2
+        writer.close()
+
+
 async def test_many_headers_are_answered_with_431(streams: Streams):
     reader, writer = streams
     writer.write(head("GET", ONE, *(f"X-{number}: 1" for number in range(150))))
