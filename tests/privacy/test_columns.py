@@ -190,10 +190,9 @@ class Planted:
             """,
             *(uuid7(), notification, ada.user_id, now),
         )
-        await self.execute(
-            "UPDATE sessions SET device = $2, name = $3 WHERE user_id = $1",
-            *(ada.user_id, self.device, self.words),
-        )
+        await self.execute("UPDATE sessions SET device = $2 WHERE user_id = $1", ada.user_id, self.device)
+        session = await self.home.database.fetchval("SELECT id FROM sessions WHERE user_id = $1", ada.user_id)
+        await ada.ask("PUT", f"/auth/sessions/{session}", {"name": self.words})
         told = json.dumps({"title": "t", "text": f"{self.device}: {self.words}", "kind": "security"})
         channel = f"user:{checksum(ada.address)}"
         await self.execute(
