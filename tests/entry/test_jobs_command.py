@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import subprocess
 from collections.abc import Callable
 from typing import get_args
@@ -98,6 +100,17 @@ async def test_dead_letters_are_retried_and_dropped(database: Database, desk: Ca
     assert "--all" in desk("retry", fails_with=2)
     assert "--all" in desk("retry", str(first), "--queue", "sync", fails_with=2)
     assert "is dropped" in desk("show", str(second))
+    audited = await database.fetch(
+        "SELECT actor_kind, actor_id, action, resource FROM audit_entries ORDER BY position"
+    )
+    assert {(row["actor_kind"], row["actor_id"]) for row in audited} == {
+        ("operator", pwd.getpwuid(os.getuid()).pw_name)
+    }
+    assert [(row["action"], row["resource"]) for row in audited] == [
+        ("job.retried", f"job:{first}"),
+        ("job.dropped", f"job:{second}"),
+        ("job.retried", "job:all"),
+    ]
 
 
 def test_without_a_database_it_says_what_is_missing(install: Callable[..., Installation]) -> None:

@@ -122,7 +122,8 @@ class JobDesk:
             number = await ledger.revive_in(tx, job_id, queue=queue)
             about = "job:all" if job_id is None else f"job:{job_id}"
             diff = {"count": [None, number], "queue": [None, queue]}
-            await audit.record(tx, at_keyboard(), "job.retried", resource=about, now=utc_now(), diff=diff)
+            if number:
+                await audit.record(tx, at_keyboard(), "job.retried", resource=about, now=utc_now(), diff=diff)
         self._console.print("1 job waits again" if number == 1 else f"{number:,} jobs wait again")
 
     async def drop(self, job_id: int) -> None:

@@ -32,6 +32,10 @@ async def test_a_job_is_mined_once_and_final_after_its_confirmations(world):
     assert (job["nonce"], job["succeeded"], job["block_number"]) == (0, True, int(receipt["blockNumber"], 16))
     assert int(job["spent_wei"]) == int(receipt["gasUsed"], 16) * int(receipt["effectiveGasPrice"], 16)
     assert 0 < job["spent_wei"] < job["reserved_wei"]
+    (audited,) = await world.database.fetch(
+        "SELECT actor_kind, resource FROM audit_entries WHERE action = 'transaction.signed'"
+    )
+    assert (audited["actor_kind"], audited["resource"]) == ("system", f"transaction:0x{job['hash'].hex()}")
 
 
 async def test_a_job_wakes_the_sender_without_waiting_for_its_next_look(world, monkeypatch):
