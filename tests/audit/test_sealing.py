@@ -331,3 +331,26 @@ async def test_what_arrived_without_waiting_is_taken_over_in_its_place(
     assert await database.fetchval("SELECT count(*) FROM audit_clients") == 6
     assert await database.fetchval("SELECT count(*) FROM audit_arrivals") == 0
     assert not (await check(database)).findings
+
+
+async def test_an_address_that_is_erased_while_its_entry_arrives_stays_erased(database: Database) -> None:
+    await database.execute(ARRIVE, JAZZ, "ticket:1", b"sealed", b"c" * 32)
+    with structlog.testing.capture_logs() as logs:
+        async with database.transaction() as tx:
+            await tx.execute("UPDATE audit_arrivals SET sealed_client = NULL")
+            sealing = asyncio.ensure_future(Sealer(database, KEYS).run())
+            await until(lambda: blocked(database))
+        await until(lambda: database.fetchval("SELECT count(*) > 0 FROM audit_links"))
+        sealing.cancel()
+        await asyncio.gather(sealing, return_exceptions=True)
+    assert "audit.again" in [log["event"] for log in logs]
+    assert not [log for log in logs if log["log_level"] == "error"]
+    assert await database.fetchval("SELECT count(*) FROM audit_clients") == 0
+    assert len(await chained(database, JAZZ)) == 1
+
+
+async def blocked(database: Database) -> bool:
+    return await database.fetchval(
+        "SELECT count(*) > 0 FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%audit_arrivals%'"
+    )

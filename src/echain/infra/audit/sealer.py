@@ -16,6 +16,7 @@ from itertools import islice
 from typing import Final
 from uuid import UUID
 
+import asyncpg
 import structlog
 
 from echain.infra import outbox
@@ -100,6 +101,9 @@ class Sealer:
                     await self._lead(connection)
             except (DatabaseUnavailable, TimeoutError) as error:
                 _log.warning("audit.stopped_for_a_moment", reason=str(error) or "the database hangs")
+            except asyncpg.SerializationError:
+                # Somebody's address was erased while its entry was taken over; the batch comes again.
+                _log.info("audit.again")
             except KeyUnknown as error:
                 _log.error("audit.key_unknown", reason=error.message)
                 pause = _PAUSE_SECONDS
