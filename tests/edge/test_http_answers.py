@@ -15,7 +15,7 @@ from tests.edge.http_client import Client
 from echain.edge.http import Call, Cookie, Nothing, Raw, Rendered, Reply, get, post
 from echain.edge.http.envelope import timestamp
 from echain.edge.http.etag import matches
-from echain.kernel.errors import EchainError, Kind
+from echain.kernel.errors import EchainError, Kind, NotFound
 from echain.kernel.time import rfc3339
 
 ONE = f"/api/v1/things/{THING.id}"
@@ -223,16 +223,19 @@ async def test_each_kind_of_error_has_its_status(kind: Kind, status: int):
         "Failing", (EchainError,), {"kind": kind, "code": "example.failing", "__doc__": "It fails."}
     )
 
+    # Which part failed, and how, is for the logs.
+    inside = kind in (Kind.UNAVAILABLE, Kind.INTERNAL)
+
     @get("/fails", summary="", tag="t", answer=None)
     async def fails(_call: Call[Nothing, Nothing, Nothing]) -> None:
-        raise failing(why=["because"])
+        raise failing("It fails so." if inside else None, why=["because"])
 
     answer = await Client(example([fails]))("GET", "/fails")
     assert answer.status == status
     assert answer.error == {
         "code": "example.failing",
         "message": "It fails.",
-        "details": {"why": ["because"]},
+        "details": {} if inside else {"why": ["because"]},
     }
     assert (answer.header("www-authenticate") == "Bearer") == (status == 401)
     assert (answer.header("retry-after") == "1") == (status == 503)
@@ -276,7 +279,7 @@ async def test_an_answer_that_cannot_be_encoded_is_a_bug_not_a_broken_connection
 async def test_details_of_any_type_are_told_as_text():
     @post("/odd", summary="", tag="t", answer=None)
     async def odd(_call: Call[Nothing, Nothing, Nothing]) -> None:
-        raise EchainError("odd", thing=msgspec, moment=datetime(2026, 1, 1, tzinfo=UTC))
+        raise NotFound("odd", thing=msgspec, moment=datetime(2026, 1, 1, tzinfo=UTC))
 
     details = (await Client(example([odd]))("POST", "/odd")).error["details"]
     assert details["moment"] == "2026-01-01T00:00:00Z"

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
@@ -20,7 +21,9 @@ from tests.policy.world import CHAIN, MISSING, OURS, THEIRS, Caller, Person, Thi
 
 from echain.accounts import service as accounts
 from echain.accounts.accesstokens import AccessTokens
+from echain.chain.fees import Fees
 from echain.chain.rpc import Rpc
+from echain.edge.http import Application
 from echain.entry.addressbook import AddressBook
 from echain.entry.connections import services
 from echain.entry.security import administrators
@@ -71,6 +74,16 @@ async def world(anvil: Anvil, database_url: str, home: Path) -> AsyncGenerator[W
         fees = fees_of(config, parts, stack)
         app = application_of(config, parts, book, fees, users, warm=lambda: True)
         made = World(app, users, undone, DataKeys(config.data_keys))
+
+        def rebuilt(**changes: Any) -> Application:
+            other = msgspec.structs.replace(parts, **changes)
+            quotes = {
+                chain_id: Fees(rpc, quote.chain)
+                for (chain_id, quote), rpc in zip(fees.items(), other.rpcs.values(), strict=True)
+            }
+            return application_of(config, other, book, quotes, users, warm=lambda: True)
+
+        made.rebuilt = rebuilt
         made.scopes = frozenset((await Client(app)("GET", "/api/v1/api-keys/scopes")).data)
         await populate(made, theatre, administrator)
         yield made

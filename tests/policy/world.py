@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -106,6 +106,8 @@ class World:
         self.organizations: dict[str, UUID] = {}
         self.scopes: frozenset[str] = frozenset()
         self.keys = keys
+        self.rebuilt: Callable[..., Application] = lambda **_: app
+        """Makes the application anew, with other parts."""
 
     async def send(
         self, caller: Caller, method: str, path: str, *, body: object = None, raw: bytes = b""

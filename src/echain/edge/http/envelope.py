@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from echain.kernel.errors import EchainError
+from echain.kernel.errors import EchainError, Kind
 from echain.kernel.paging import PageInfo
 
 encode = msgspec.json.Encoder(decimal_format="string").encode
@@ -37,8 +37,16 @@ def success(data: bytes, now: datetime, request_id: str, page: PageInfo | None =
 
 
 def failure(error: EchainError, now: datetime, request_id: str) -> bytes:
-    """Return the envelope of an error: its code, message and details."""
-    reason: dict[str, Any] = {"code": error.code, "message": error.message, "details": error.details}
+    """Return the envelope of an error: its code, message and details.
+
+    Of a part that is away, and of faults of ours, only what the class says is told: which host refused what,
+    and how, stands in the logs.
+    """
+    message, details = error.message, error.details
+    if error.kind in (Kind.UNAVAILABLE, Kind.INTERNAL):
+        message = " ".join((type(error).__doc__ or type(error).__name__).split())
+        details = {name: value for name, value in details.items() if name == "retryAfterSeconds"}
+    reason: dict[str, Any] = {"code": error.code, "message": message, "details": details}
     return b'{"success":false,"error":%b,"meta":{"timestamp":"%b","requestId":"%b"}}' % (
         _encode_anything(reason),
         timestamp(now),
