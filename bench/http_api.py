@@ -267,11 +267,11 @@ async def api_server(
 
 
 @asynccontextmanager
-async def floor_server(url: str) -> AsyncGenerator[int]:
-    """Run the bare application in a process of its own."""
+async def floor_server(url: str, *words: str) -> AsyncGenerator[int]:
+    """Run the bare application in a process of its own; with ``toolkit`` our own with everything off."""
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listening:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "bench.http_floor", url, str(listening.fileno())),
+            *(sys.executable, "-m", "bench.http_floor", url, str(listening.fileno()), *words),
             pass_fds=[listening.fileno()],
         )
         load.pin(process.pid, last=False)

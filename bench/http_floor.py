@@ -1,13 +1,14 @@
 """The bare ASGI application beside the API: no routing, no checks, no headers but two; the same data.
 
-``python -m bench.http_floor DATABASE_URL SOCKET`` serves it on a socket that is listened on already.
+``python -m bench.http_floor DATABASE_URL SOCKET`` serves it on a socket that is listened on already; with a
+third word the row alone is served by our own toolkit instead, with everything off.
 """
 
 from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 from uuid import UUID
 
@@ -16,9 +17,11 @@ import uvicorn
 import uvloop
 
 from echain.accounts.signature import personal_digest, recover
+from echain.edge.http import Application, Call, Caller, Nothing, StoredIdempotency, application, get
+from echain.edge.http.server import BoundedProtocol
 from echain.events import listing, resource, store
 from echain.events.listing import EventFilter
-from echain.events.types import DraftContent
+from echain.events.types import DraftContent, Event
 from echain.infra.database import Database
 from echain.kernel.evm import Address
 from echain.kernel.ids import uuid7
@@ -120,16 +123,48 @@ class Bare:
         return META
 
 
+class _ById(msgspec.Struct, frozen=True):
+    id: UUID
+
+
+def toolkit(url: str) -> Application:
+    """Return our own application with one route that reads a row, and nothing else on."""
+    database = Database.lazy(url, size=POOL, name="bench toolkit")
+
+    @get("/row/{id}", summary="A row", tag="bench", answer=Event, path_params=_ById)
+    async def row(call: Call[_ById, Nothing, Nothing]) -> Event:
+        found = await database.fetchrow(ROW, call.path.id)
+        assert found is not None
+        return resource.draft_of(found)
+
+    async def nobody(_headers: Mapping[str, str], _cookies: Mapping[str, str]) -> Caller | None:
+        return None
+
+    return application(
+        [row],
+        authenticate=nobody,
+        clock=utc_now,
+        idempotency=StoredIdempotency(database),
+        title="bench",
+        version="1",
+    )
+
+
 def _enveloped(data: bytes) -> bytes:
     return b'{"success":true,"data":' + data + META
 
 
-async def _serve(url: str, listening: socket.socket) -> None:
+async def _serve(url: str, listening: socket.socket, *, ours: bool) -> None:
     settings = uvicorn.Config(
-        Bare(url), http="httptools", ws="none", lifespan="off", access_log=False, log_level="error"
+        toolkit(url) if ours else Bare(url),
+        http=BoundedProtocol if ours else "httptools",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_level="error",
     )
     await uvicorn.Server(settings).serve(sockets=[listening])
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(sys.argv[1], socket.socket(fileno=int(sys.argv[2]))))
+    uvloop.run(_serve(sys.argv[1], socket.socket(fileno=int(sys.argv[2])), ours=len(sys.argv) > 3))
