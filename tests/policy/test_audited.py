@@ -345,7 +345,7 @@ async def test_an_organizations_log_is_read_by_its_owners_alone(everything: Worl
     page = await owner("GET", f"{path}?limit=3")
     assert len(page.data) == 3
     assert {entry["organizationId"] for entry in page.data} == {str(everything.organizations[OURS])}
-    following = await owner("GET", f"{path}?limit=3&cursor={page.json['page']['nextCursor']}")
+    following = await owner("GET", f"{path}?limit=3&cursor={page.json['meta']['page']['nextCursor']}")
     assert not {entry["id"] for entry in page.data} & {entry["id"] for entry in following.data}
     gates = await owner("GET", f"{path}?action=gate.&resource=gate:{everything.things['gate'][OURS]['id']}")
     assert [entry["action"] for entry in gates.data] == ["gate.opened"]
