@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0018_identities"
-down_revision = "0021_privacy"
+down_revision = "0017_organizations"
 branch_labels = None
 depends_on = None
 
@@ -67,7 +67,7 @@ STATEMENTS: tuple[str, ...] = (
     """,
     """
     ALTER TABLE sessions ADD CONSTRAINT sessions_ended_by_check
-        CHECK (ended_by IN ('logout', 'user', 'reuse', 'admin', 'provider')) NOT VALID
+        CHECK (ended_by IN ('logout', 'user', 'reuse', 'provider')) NOT VALID
     """,
     """
     ALTER TABLE sessions VALIDATE CONSTRAINT sessions_ended_by_check

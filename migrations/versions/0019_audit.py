@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0019_audit"
-down_revision = "0017_organizations"
+down_revision = "0018_identities"
 branch_labels = None
 depends_on = None
 

@@ -22,7 +22,8 @@ STATEMENTS: tuple[str, ...] = (
     """
     ALTER TABLE sessions
         DROP CONSTRAINT sessions_ended_by_check,
-        ADD CONSTRAINT sessions_ended_by_check CHECK (ended_by IN ('logout', 'user', 'reuse', 'admin'))
+        ADD CONSTRAINT sessions_ended_by_check
+            CHECK (ended_by IN ('logout', 'user', 'reuse', 'provider', 'admin'))
     """,
     # What happened, grouped: causes of one kind and subject join until ``joins_until``.
     """

@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0022_key_limits"
-down_revision = "0018_identities"
+down_revision = "0021_privacy"
 branch_labels = None
 depends_on = None
 
