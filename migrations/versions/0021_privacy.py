@@ -27,7 +27,8 @@ STATEMENTS: tuple[str, ...] = (
     UPDATE webhook_subscriptions SET organization_id = owned.organization_id
       FROM organization_wallets AS owned
      WHERE owned.address = owner AND NOT EXISTS (
-         SELECT FROM webhook_channels WHERE subscription_id = webhook_subscriptions.id AND channel LIKE 'user:%')
+         SELECT FROM webhook_channels
+          WHERE subscription_id = webhook_subscriptions.id AND channel LIKE 'user:%')
     """,
     # Few rows have these; those that a gate writes do not.
     "CREATE INDEX scans_operator ON scans (operator) WHERE operator IS NOT NULL",

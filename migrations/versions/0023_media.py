@@ -11,7 +11,8 @@ STATEMENTS: tuple[str, ...] = (
     """
     CREATE TABLE files (
         cid        TEXT PRIMARY KEY CHECK (length(cid) = 59),
-        media_type TEXT NOT NULL CHECK (media_type IN ('image/avif', 'image/webp', 'image/jpeg', 'image/png')),
+        media_type TEXT NOT NULL
+                   CHECK (media_type IN ('image/avif', 'image/webp', 'image/jpeg', 'image/png')),
         content    BYTEA NOT NULL,
         created_at TIMESTAMPTZ NOT NULL
     )
