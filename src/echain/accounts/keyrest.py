@@ -163,7 +163,10 @@ def _own(database: Database, authenticator: Authenticator, most: KeyLimits) -> l
         async with database.transaction() as tx:
             await keys.revoke(tx, call.user.id, call.path.id, now=call.now)
             await call.audit(
-                tx, "api_key.revoked", resource=f"api_key:{call.path.id}", diff={"revokedAt": [None, call.now]}
+                tx,
+                "api_key.revoked",
+                resource=f"api_key:{call.path.id}",
+                diff={"revokedAt": [None, call.now]},
             )
         authenticator.forget({call.path.id})
         return Ended(1)
