@@ -57,7 +57,7 @@ async def attend(config: Config, *, rotate: bool) -> list[str]:
 
 
 def token_keys(config: Config) -> list[str]:
-    """Return a line a key of access tokens: its name, as `/.well-known/jwks.json` has it, and what it does."""
+    """Return a line a key of access tokens: its name in `/.well-known/jwks.json`, and what it does."""
     tokens = AccessTokens(config.token_keys, issuer=config.public_url)
     return [
         f"{key.kid}  {'signs' if place == 0 else 'checks'} access tokens"
