@@ -37,5 +37,6 @@ def page(shop: Shop) -> Client:
         idempotency=StoredIdempotency(shop.database),
         title="echain",
         version="1",
+        refusal_page=SITE.refusal,
     )
     return Client(app)

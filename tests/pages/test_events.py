@@ -216,3 +216,38 @@ async def test_an_event_goes_into_a_calendar_and_leaves_it_when_cancelled(shop: 
     assert gone["uid"] == entry["uid"]
     assert str(gone["status"]) == "CANCELLED"
     assert (await page("GET", f"/events/{UUID(int=5)}/calendar.ics")).status == 404
+
+
+BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8", "accept-language": "fr"}
+
+
+async def test_an_address_that_is_none_shows_people_a_page_and_programs_json(page: Client) -> None:
+    missing = f"/events/{UUID(int=5)}"
+    for target, words in (
+        (missing, "Rien ici"),
+        (f"/de{missing}", "Hier ist nichts"),
+        ("/nowhere", "Rien ici"),
+    ):
+        shown = await page("GET", target, headers=BROWSER)
+        assert shown.status == 404
+        assert shown.header("content-type") == "text/html; charset=utf-8"
+        assert "default-src 'none'; script-src 'self'" in (shown.header("content-security-policy") or "")
+        assert words in shown.body.decode()
+        assert (await page("GET", target)).error["code"] in {"events.not_found", "route.not_found"}
+    told = await page("GET", "/api/v1/nothing", headers=BROWSER)
+    assert told.header("content-type") == "application/json"
+    written = await page("POST", "/events", headers=BROWSER)
+    assert written.header("content-type") == "application/json"
+
+
+async def test_our_own_fault_shows_people_the_number_to_name_and_nothing_else(
+    shop: Shop, page: Client
+) -> None:
+    await shop.database.execute("ALTER VIEW published_events RENAME TO hidden_events")
+    try:
+        shown = await page("GET", "/events", headers=BROWSER | {"x-request-id": "abc-123"})
+    finally:
+        await shop.database.execute("ALTER VIEW hidden_events RENAME TO published_events")
+    assert shown.status == 500
+    assert "abc-123" in shown.body.decode()
+    assert "published_events" not in shown.body.decode()

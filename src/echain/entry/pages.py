@@ -17,11 +17,15 @@ from echain.tickets import pages as tickets_pages
 _BRAND: Final = "echain"
 
 
+def site_of(config: Config) -> Site:
+    """Return the web app of this installation."""
+    return Site(brand=_BRAND, public_url=config.public_url, live_url=config.realtime_url)
+
+
 def page_endpoints(
-    config: Config, parts: Services, chains: Mapping[int, Chain], authenticate: tickets_pages.Authenticate
+    site: Site, parts: Services, chains: Mapping[int, Chain], authenticate: tickets_pages.Authenticate
 ) -> list[Endpoint]:
     """Return every slice's pages, and the files that they load."""
-    site = Site(brand=_BRAND, public_url=config.public_url, live_url=config.realtime_url)
     return [
         *site.endpoints(),
         *events_pages.endpoints(parts.database, site, chains),

@@ -30,7 +30,7 @@ from echain.entry.deployment import platform_key
 from echain.entry.hints import bringing
 from echain.entry.notifications import notify_endpoints
 from echain.entry.organizations import organization_endpoints
-from echain.entry.pages import page_endpoints
+from echain.entry.pages import page_endpoints, site_of
 from echain.entry.privacy import personal_endpoints
 from echain.entry.relays import relays
 from echain.entry.security import security_endpoints
@@ -87,6 +87,7 @@ def application_of(
         csrf=users.tokens.csrf.holds,
         seals=ClientSeals(DataKeys(config.data_keys)),
         on_refused=on_refused,
+        refusal_page=site_of(config).refusal,
     )
 
 
@@ -117,7 +118,7 @@ def endpoints_of(
         *organization_endpoints(config, parts),
         *events_rest.endpoints(parts.database, parts.cache, intents, public_url=config.public_url),
         *media_rest.endpoints(parts.database, Presses()),
-        *page_endpoints(config, parts, known, users),
+        *page_endpoints(site_of(config), parts, known, users),
         *tickets_rest.endpoints(parts.database, intents),
         *admission_rest.endpoints(
             parts.database, intents, code_key=_code_key(config), relays=_relays(config)

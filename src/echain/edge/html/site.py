@@ -11,7 +11,7 @@ import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from echain.edge.html.files import web
-from echain.edge.html.locales import LANGUAGES, Locale, locale_of
+from echain.edge.html.locales import LANGUAGES, Locale, chosen_language, locale_of
 from echain.edge.http import Call, Endpoint, Nothing, Raw, get
 from echain.kernel.errors import EchainError, Kind
 
@@ -106,7 +106,6 @@ class Site:
         locale: Locale,
         path: str,
         *,
-        status: int = 200,
         private: bool = False,
         **values: Any,
     ) -> Raw:
@@ -133,7 +132,14 @@ class Site:
             )
         )
         headers = (*self._headers, *_ONCE) if private else self._headers
-        return Raw(text.encode(), content_type=HTML, status=status, headers=headers)
+        return Raw(text.encode(), content_type=HTML, headers=headers)
+
+    def refusal(self, status: int, path: str, request_id: str, accept_language: str) -> Raw:
+        """Return what a person reads who opened an address that cannot be shown."""
+        first = path.split("/")[1]
+        code = first if first in LANGUAGES else chosen_language(accept_language)
+        page = self.page("refusal.html.j2", locale_of(code), "/events", code=status, request_id=request_id)
+        return msgspec.structs.replace(page, status=status)
 
     def endpoints(self) -> Sequence[Endpoint]:
         """Return the static files' endpoints."""

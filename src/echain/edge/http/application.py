@@ -39,6 +39,7 @@ from echain.edge.http.measures import UNROUTED, HttpMetrics, RouteMeasure
 from echain.edge.http.openapi import openapi_endpoint
 from echain.edge.http.ownpages import SAFE_METHODS, HoldsFor, OwnPages, no_token_holds
 from echain.edge.http.parameters import Parameters, PathParameters
+from echain.edge.http.refusals import RefusalPage, as_page, opens_a_page
 from echain.edge.http.rendering import (
     HTTPS_ONLY,
     NOSNIFF,
@@ -142,6 +143,7 @@ class Application:
         seals: ClientSeals | None,
         csrf: HoldsFor,
         on_refused: Callable[[str], None],
+        refusal_page: RefusalPage | None,
     ) -> None:
         measures = HttpMetrics(metrics)
         self._unrouted = measures.route(UNROUTED, UNROUTED)
@@ -160,6 +162,7 @@ class Application:
         self._own_pages = OwnPages(origins)
         self._csrf = csrf
         self._on_refused = on_refused
+        self._refusal_page = refusal_page
         self._always: list[Header] = [NOSNIFF, HTTPS_ONLY] if https else [NOSNIFF]
         self._id_prefix = secrets.token_hex(8).encode("ascii")
         self._ids = itertools.count(1)
@@ -213,11 +216,12 @@ class Application:
             status, answer_headers, body = await self._run(scope, receive, headers, id_text, now)
         except EchainError as error:
             await self._count_refusal(scope, headers, error)
-            status, answer_headers, body = refused(error, now, id_text)
+            status, answer_headers, body = self._shown(refused(error, now, id_text), scope, headers, id_text)
         except Disconnected:
             return None
         except Exception:  # noqa: BLE001 - whatever breaks, the client gets an answer and the log the whole story
-            status, answer_headers, body = self._broken(scope, now, id_text)
+            broken = self._broken(scope, now, id_text)
+            status, answer_headers, body = self._shown(broken, scope, headers, id_text)
         if status not in _WITHOUT_BODY:
             answer_headers.append((b"content-length", b"%d" % len(body)))
         answer_headers.append((b"x-request-id", request_id))
@@ -230,6 +234,14 @@ class Application:
             await send({"type": "http.response.start", "status": status, "headers": answer_headers})
             await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
         return status
+
+    def _shown(self, answer: Answer, scope: Scope, headers: Mapping[bytes, bytes], request_id: str) -> Answer:
+        """Return a refusal as its reader can read it."""
+        page, raw_path = self._refusal_page, _raw_path(scope)
+        if page is None or not opens_a_page(scope["method"], raw_path, headers):
+            return answer
+        language = headers.get(b"accept-language", b"").decode("latin-1")
+        return as_page(answer, page(answer.status, raw_path.decode("latin-1"), request_id, language))
 
     def _route(self, scope: Scope) -> tuple[_Route, tuple[str, ...]]:
         found = self._router.find(_raw_path(scope))
@@ -441,6 +453,7 @@ def application(
     seals: ClientSeals | None = None,
     csrf: HoldsFor = no_token_holds,
     on_refused: Callable[[str], None] = _unheard,
+    refusal_page: RefusalPage | None = None,
 ) -> Application:
     """Return the ASGI application of these endpoints, with ``/api/v1/openapi.json`` and ``/docs`` beside.
 
@@ -451,7 +464,8 @@ def application(
     ``access_log`` writes a line for every request.
     Without ``limits`` nobody calls too often; without ``seals`` the audit log is not told clients' addresses.
     ``csrf`` knows the tokens of sessions that come by cookie; without it these may only read.
-    ``on_refused`` is told from which address credentials came that do not hold.
+    ``on_refused`` is told from which address credentials came that do not hold. ``refusal_page`` draws
+    refusals for people; without it they read JSON, too.
 
     Raises:
         ValueError: two endpoints at one place, or one that contradicts itself.
@@ -472,4 +486,5 @@ def application(
         seals=seals,
         csrf=csrf,
         on_refused=on_refused,
+        refusal_page=refusal_page,
     )
