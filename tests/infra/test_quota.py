@@ -61,6 +61,22 @@ async def test_many_at_once_are_given_exactly_what_there_is(redis: Redis) -> Non
     assert sum(turn.given for turn in turns) == 100
 
 
+@pytest.mark.timeout(20)
+async def test_who_comes_between_an_answer_and_those_who_wait_for_it_is_not_stuck(redis: Redis) -> None:
+    """The answer's turns may be used up by then: a question that is over must not be asked for again."""
+    quotas = Quotas(redis)
+
+    async def comes(number: int) -> int:
+        for _ in range(number % 17):
+            await asyncio.sleep(0)
+        return await given(quotas, 3)
+
+    for _ in range(20):
+        await redis.flushdb()
+        quotas = Quotas(redis)
+        assert sum(await asyncio.gather(*map(comes, range(120)))) == 100
+
+
 async def test_subjects_and_quotas_do_not_share(redis: Redis) -> None:
     quotas = Quotas(redis)
     assert await given(quotas, 100) == 100

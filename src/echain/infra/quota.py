@@ -117,12 +117,16 @@ class Quotas:
         asking = self._asking.get(key)
         if asking is None:
             asking = self._asking[key] = asyncio.create_task(self._renew(key, quota))
-            asking.add_done_callback(lambda _: self._asking.pop(key))
         # One who gives up must not take the answer away from the others.
         await asyncio.shield(asking)
 
     async def _renew(self, key: str, quota: Quota) -> None:
-        took = await self._take(key, quota)
+        try:
+            took = await self._take(key, quota)
+        finally:
+            # Not when the task is over: whoever came between would wait for what is over, which is no waiting
+            # at all, and find the same again for ever.
+            del self._asking[key]
         now = self._monotonic()
         known = self._leases.get(key)
         if took is not None:
