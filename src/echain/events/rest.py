@@ -250,7 +250,7 @@ def _draft_endpoints(database: Database, intents: Intents) -> list[Endpoint]:
                     "organization.created",
                     resource=f"organization:{draft.organization_id}",
                     organization=draft.organization_id,
-                    diff={"name": [None, drafted.founded], "wallet": [None, event.organizer]},
+                    diff={"called": [None, drafted.founded], "wallet": [None, event.organizer]},
                 )
             await _audit(call, tx, "event.draft_created", draft, audit.changed({}, draft.content))
         return Reply(event, headers=(*_tag(event), ("Location", f"/api/v1/events/{event.id}")))

@@ -91,7 +91,8 @@ def _own_endpoints(database: Database) -> list[Endpoint]:
                 "organization.created",
                 resource=f"organization:{made.id}",
                 organization=made.id,
-                diff={"name": [None, made.name]},
+                # No declared field: it may be a person's name, and the log keeps what it is told for ever.
+                diff={"called": [None, made.name]},
             )
         return Reply(made, headers=(("Location", f"{PATH}/{made.id}"),))
 
@@ -139,7 +140,7 @@ def _organization_endpoints(database: Database, holdings: Holdings) -> list[Endp
                 "organization.renamed",
                 resource=f"organization:{named.id}",
                 organization=named.id,
-                diff={"name": [before, named.name]},
+                diff={"called": [before, named.name]},
             )
         return named
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from typing import Any, Final
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
@@ -337,12 +336,12 @@ def _delivering(database: Database) -> list[Endpoint]:
 
 
 def _told(subscription: Subscription) -> dict[str, object]:
-    """Return what the audit log is told: of where it is posted to only the host, the rest may be a secret.
+    """Return what the audit log is told.
 
-    What its maker notes about it may name people, and goes with them: the log says that it changed.
+    Where it is posted to may be a secret and, as what its maker notes about it, may name people: of both the
+    log says that they changed, for it keeps what it is told for ever.
     """
     return {
-        "host": urlsplit(subscription.url).hostname,
         "url": subscription.url,
         "types": subscription.types,
         "channels": subscription.channels,

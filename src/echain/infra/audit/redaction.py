@@ -39,13 +39,14 @@ _DECLARED: Final = """
     count ended number hash kind kinds types channels settledOnly way ways language digest timeZone reason
     cause address wallet organizer organizationId sender transactionHash nonce valueWei maxCostWei contract
     contracts block queue job keyId keys graceSeconds writes reads issuer verdict gate purpose
-    deliveries delivery action target limit since host admission event
+    deliveries delivery action target limit since admission event
     EventFactory EventTicket Poap
 """
 DECLARED: Final = frozenset(_DECLARED.split())
 """Fields whose values are shown, also inside others; whether a switch is on or off is shown of any.
 
-Names are those that people give to things, as to gates and keys; a person's own name is in no declared field.
+Names are those of things that are shown to the public, as gates, tiers and events. What else people call
+something, be it an organization, a key or a device, may be their own name: it stands in no declared field.
 """
 
 _PERSONAL: Final = re.compile(
