@@ -14,6 +14,7 @@ from echain.infra.crypto import DataKeys
 from echain.infra.database import Database
 from echain.infra.secret import Secret
 from echain.kernel.evm import Address
+from echain.kernel.time import utc_now
 
 KEY, OTHER_KEY = "a1" * 32, "b2" * 32
 KEYS = AuditKeys([Secret(KEY)])
@@ -32,8 +33,9 @@ async def write(
     organization: UUID | None = JAZZ,
     diff: audit.Diff | None = None,
     actor: audit.Actor = ADA,
+    at: datetime | None = None,
 ) -> None:
-    """Write an entry a number, each in its own transaction."""
+    """Write an entry a number, each in its own transaction, now or as if it had been then."""
     for number in numbers:
         async with database.transaction() as tx:
             await audit.record(
@@ -41,16 +43,16 @@ async def write(
                 actor,
                 "event.draft_replaced",
                 resource=f"event:{number}",
-                now=NOW,
+                now=at or utc_now(),
                 organization=organization,
                 diff=diff or {"title": [f"old {number}", f"new {number}"]},
                 request_id=f"request-{number}",
             )
 
 
-async def seal_all(database: Database, keys: AuditKeys = KEYS) -> None:
-    """Seal what waits, as the leader does."""
-    sealer = Sealer(database, keys)
+async def seal_all(database: Database, keys: AuditKeys = KEYS, *, at: datetime | None = None) -> None:
+    """Seal what waits, as the leader does, now or as if it were then."""
+    sealer = Sealer(database, keys, clock=utc_now if at is None else lambda: at)
     async with database.session() as connection:
         while await sealer.seal(connection) == BATCH:
             pass

@@ -20,7 +20,6 @@ from tests.audit.ledger import (
     JAZZ,
     KEY,
     KEYS,
-    NOW,
     OPERA,
     OTHER_KEY,
     check,
@@ -36,6 +35,7 @@ from echain.infra.audit.sealer import TOLD_SECONDS, KeyUnknown, Sealer
 from echain.infra.database import Database
 from echain.infra.metrics import Metrics
 from echain.infra.secret import Secret
+from echain.kernel.time import utc_now
 
 NURSERY = Path(__file__).with_name("sealer_nursery.py")
 WAITING = "SELECT count(*) FROM audit_unsealed"
@@ -67,7 +67,7 @@ async def test_what_is_not_committed_is_not_sealed_and_what_commits_late_is_not_
 ) -> None:
     """A lower position may commit after a higher one was sealed."""
     async with database.transaction() as late:
-        await audit.record(late, ADA, "event.late", resource="event:1", now=NOW, organization=JAZZ)
+        await audit.record(late, ADA, "event.late", resource="event:1", now=utc_now(), organization=JAZZ)
         await write(database, 2)
         await seal_all(database)
         assert len(await chained(database, JAZZ)) == 1
@@ -89,10 +89,15 @@ async def test_parallel_writers_of_one_organization_wait_for_nobody_and_all_are_
                 if turn % 4 == 0:
                     seen = await tx.fetchval("UPDATE door SET turn = turn + 1 RETURNING turn")
                     await audit.record(
-                        tx, ADA, "door.turned", resource=f"door:{seen}", now=NOW, organization=JAZZ
+                        tx, ADA, "door.turned", resource=f"door:{seen}", now=utc_now(), organization=JAZZ
                     )
                 await audit.record(
-                    tx, ADA, "writer.wrote", resource=f"writer:{name}-{turn}", now=NOW, organization=JAZZ
+                    tx,
+                    ADA,
+                    "writer.wrote",
+                    resource=f"writer:{name}-{turn}",
+                    now=utc_now(),
+                    organization=JAZZ,
                 )
 
     async with running(Sealer(database, KEYS).run()):
@@ -261,7 +266,12 @@ async def killed(database: Database, nursery: Nursery, *, rounds: int) -> None:
             async with database.transaction() as tx:
                 for _ in range(30):
                     await audit.record(
-                        tx, ADA, "thing.made", resource=f"thing:{written}", now=NOW, organization=organization
+                        tx,
+                        ADA,
+                        "thing.made",
+                        resource=f"thing:{written}",
+                        now=utc_now(),
+                        organization=organization,
                     )
                     written += 1
 

@@ -234,6 +234,58 @@ async def test_an_entry_beside_the_chain_is_named(database: Database, owner: Con
     assert (found.chain, found.number, found.position) == (JAZZ, None, position)
 
 
+@pytest.mark.parametrize("days", [None, 2])
+async def test_an_entry_beside_the_chain_that_is_dated_back_is_named(
+    database: Database, owner: Connection, days: int | None
+) -> None:
+    """Also by who checks only what was sealed lately: the moment that it claims is the forger's."""
+    position = await owner.fetchval(INSERT.replace("now()", "now() - interval '1 year'"), JAZZ)
+    await owner.execute("DELETE FROM audit_unsealed WHERE position = $1", position)
+    since = None if days is None else datetime.now(UTC) - timedelta(days=days)
+    (found,) = (await check(database, since=since)).findings
+    assert (found.chain, found.number, found.position) == (JAZZ, None, position)
+
+
+async def test_an_entry_that_is_dated_back_by_a_plain_insert_is_named(database: Database) -> None:
+    """Nothing is disabled or altered: who may insert has it sealed as any other."""
+    await write(database, 1)
+    await database.execute(INSERT.replace("now()", "now() - interval '61 minutes'"), JAZZ)
+    await write(database, 3)
+    await seal_all(database)
+    (found,) = (await check(database)).findings
+    assert (found.chain, found.number) == (JAZZ, 2)
+    assert "1:01:0" in found.what
+    assert "dated back" in found.what
+
+
+@pytest.mark.parametrize(
+    ("apart", "word"),
+    [
+        *((timedelta(minutes=59), ""), (timedelta(minutes=61), "dated back")),
+        *((timedelta(minutes=-4), ""), (timedelta(minutes=-6), "dated ahead")),
+    ],
+)
+async def test_the_moment_of_an_entry_fits_that_of_its_seal(
+    database: Database, apart: timedelta, word: str
+) -> None:
+    await write(database, 1, at=NOW)
+    await seal_all(database, at=NOW + apart)
+    findings = (await check(database)).findings
+    assert [word in finding.what for finding in findings] == [True] * bool(word)
+
+
+async def test_what_waited_for_a_sealer_that_stood_still_is_one_finding(database: Database) -> None:
+    """Else thousands of them would hide what else there is: a check ends at a thousand."""
+    await write(database, *range(1, 6), at=NOW)
+    await seal_all(database, at=NOW + timedelta(hours=3))
+    await write(database, 6, at=NOW + timedelta(hours=3))
+    await write(database, 7, at=NOW)
+    await seal_all(database, at=NOW + timedelta(hours=3))
+    report = await check(database)
+    assert named(report) == [(JAZZ, 1), (JAZZ, 7)]
+    assert report.findings[0].what.startswith("rows to 5 say that they were written up to 3:00:00 before")
+
+
 @pytest.mark.parametrize("claims", ["our key", "another key"])
 async def test_a_row_with_a_hash_made_under_a_wrong_key_is_named(
     database: Database, owner: Connection, claims: str
@@ -375,6 +427,22 @@ async def test_what_was_sealed_before_is_left_out_when_asked_for_less(
     assert named(await check(database, chain=JAZZ, since=later)) == [(JAZZ, ROWS + 2)]
 
 
+async def test_a_clock_that_was_set_back_hides_nothing_from_who_asks_for_less(database: Database) -> None:
+    day = timedelta(days=1)
+    for number, moment in ((1, NOW), (2, NOW + 10 * day), (3, NOW), (4, NOW + 11 * day)):
+        await write(database, number, at=moment)
+        await seal_all(database, at=moment)
+    report = await check(database, since=NOW + 9 * day)
+    assert (report.rows, report.findings) == (3, [])
+    async with database.connection() as connection:
+        await connection.execute(OPEN.format("audit_entries"))
+        await connection.execute(
+            "UPDATE audit_entries SET diff = '{}' WHERE resource IN ('event:1', 'event:2')"
+        )
+    assert named(await check(database, since=NOW + 9 * day)) == [(JAZZ, 2)]
+    assert named(await check(database)) == [(JAZZ, 1), (JAZZ, 2)]
+
+
 @pytest.mark.parametrize("table", ["audit_entries", "audit_links"])
 @pytest.mark.parametrize("statement", ["UPDATE {0} SET {1} = {1}", "DELETE FROM {0}", "TRUNCATE {0}"])
 async def test_the_tables_refuse_to_be_changed(database: Database, table: str, statement: str) -> None:
@@ -386,7 +454,7 @@ async def test_the_tables_refuse_to_be_changed(database: Database, table: str, s
 
 async def test_a_hash_is_what_the_encoding_says(database: Database) -> None:
     """Counted by hand once more, from the words of `canonical` and not from its code."""
-    await write(database, 1)
+    await write(database, 1, at=NOW)
     await seal_all(database)
     row = await database.fetchrow("SELECT * FROM audit_links JOIN audit_entries USING (position)")
     assert row is not None

@@ -166,7 +166,7 @@ async def test_an_address_that_was_erased_or_altered_is_not_shown(desk: Desk, da
             client=seals.seal(entry_id, "203.0.113.9"),
             entry_id=entry_id,
         )
-    await seal_all(database)
+    await seal_all(database, at=NOW)
     other = seals.seal(entry_id, "198.51.100.1").sealed
     await database.execute("UPDATE audit_clients SET sealed = $1", other)
     (one,) = map(json.loads, desk("show", "--json")[1].splitlines())

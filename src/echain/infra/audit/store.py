@@ -94,6 +94,14 @@ _LINKS: Final = f"""
      ORDER BY link.number LIMIT $3
 """  # noqa: S608 -- a constant
 
+_BEFORE: Final = """
+    SELECT number, hash FROM audit_links
+     WHERE chain = $1 AND number < coalesce(
+               (SELECT min(number) FROM audit_links WHERE chain = $1 AND sealed_at >= $2), 9223372036854775807
+           )
+     ORDER BY number DESC LIMIT 1
+"""
+
 _CHAINS: Final = """
     WITH RECURSIVE chained AS (
         (SELECT chain FROM audit_links ORDER BY chain LIMIT 1)
@@ -108,10 +116,9 @@ _CHAINS: Final = """
 _UNCHAINED: Final = """
     SELECT position, organization_id FROM audit_entries AS entry
      WHERE ($1::uuid IS NULL OR coalesce(organization_id, '00000000-0000-0000-0000-000000000000') = $1)
-       AND ($2::timestamptz IS NULL OR at >= $2)
        AND NOT EXISTS (SELECT FROM audit_links AS link WHERE link.position = entry.position)
        AND NOT EXISTS (SELECT FROM audit_unsealed AS waiting WHERE waiting.position = entry.position)
-     ORDER BY position LIMIT $3
+     ORDER BY position LIMIT $2
 """
 
 _LOST: Final = """
@@ -217,13 +224,11 @@ def _stored(row: Row) -> Stored:
 
 
 async def last_before(connection: Connection, chain: UUID, moment: datetime) -> tuple[int, bytes] | None:
-    """Return number and hash of a chain's last link that was sealed before a moment."""
-    row = await connection.fetchrow(
-        "SELECT number, hash FROM audit_links WHERE chain = $1 AND sealed_at < $2"
-        " ORDER BY number DESC LIMIT 1",
-        chain,
-        moment,
-    )
+    """Return number and hash of the link before the first one that was sealed at a moment or later.
+
+    It goes by numbers: the clock of who seals may have been set back in between.
+    """
+    row = await connection.fetchrow(_BEFORE, chain, moment)
     return None if row is None else (row["number"], row["hash"])
 
 
@@ -244,11 +249,9 @@ async def last_diff(connection: Connection, action: str, resource: str) -> str |
     )
 
 
-async def unchained(
-    connection: Connection, chain: UUID | None, since: datetime | None, limit: int
-) -> list[tuple[int, UUID | None]]:
-    """Return entries that stand in no chain and do not wait to."""
-    return [tuple(row) for row in await connection.fetch(_UNCHAINED, chain, since, limit)]
+async def unchained(connection: Connection, chain: UUID | None, limit: int) -> list[tuple[int, UUID | None]]:
+    """Return entries that stand in no chain and do not wait to, whenever they say that they were written."""
+    return [tuple(row) for row in await connection.fetch(_UNCHAINED, chain, limit)]
 
 
 async def lost(connection: Connection, limit: int) -> list[int]:

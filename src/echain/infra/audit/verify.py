@@ -5,7 +5,8 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,6 +19,15 @@ from echain.infra.database import Connection, Database
 
 MOST_FINDINGS: Final = 1_000
 """Where so much is wrong, more of it helps nobody."""
+
+LATEST: Final = timedelta(hours=1)
+"""How long before its seal an entry may say that it was written; usually it is a quarter of a second.
+
+It bounds how far back somebody can date what they insert. A sealer that stood still for longer is told, too.
+"""
+
+AHEAD: Final = timedelta(minutes=5)
+"""How far the clock of who writes may be ahead of the sealer's."""
 
 PAGE: Final = 2_000
 _SEALED: Final = "audit.sealed"
@@ -64,8 +74,9 @@ async def verify(
     since: datetime | None = None,
     on_progress: Progress | None = None,
 ) -> Report:
-    """Check one chain or all, from the beginning or from what was sealed ``since``.
+    """Check one chain or all, from the beginning or from the first row that was sealed ``since``.
 
+    That no entry stands beside the chains is always checked of all that there are.
     ``expected`` holds hashes by number that somebody wrote down of ``chain``. Reads a page at a time, each in
     its own snapshot; what is written meanwhile does not disturb.
     """
@@ -85,7 +96,7 @@ async def verify(
         if chain is None:
             for gone, (number, _) in told.items():
                 report.find(gone, None, None, f"the chain is gone; it was seen to have {number:,} rows")
-        for position, organization in await store.unchained(connection, chain, since, MOST_FINDINGS):
+        for position, organization in await store.unchained(connection, chain, MOST_FINDINGS):
             what = "an entry that no chain holds and that does not wait: inserted, or taken out of its chain"
             report.find(organization or PLATFORM, None, position, what)
         for position in await store.lost(connection, MOST_FINDINGS):
@@ -137,6 +148,17 @@ class _Marks:
             del self._seen[number]
 
 
+@dataclass
+class _Odd:
+    """Rows in succession whose moment does not fit their seal's, ``most`` by the one that fits least."""
+
+    first: int
+    last: int
+    position: int
+    most: timedelta
+    back: bool
+
+
 class _Chain:
     """One chain while it is read."""
 
@@ -157,6 +179,7 @@ class _Chain:
         self._previous: list[bytes] = [FIRST]
         """What the hash before may be: as stored, and as it ought to be; nothing when it is not known."""
         self._age: int | None = None
+        self._odd: _Odd | None = None
 
     async def run(self, connection: Connection, since: datetime | None, on_progress: Progress) -> None:
         """Read the chain, then see that it ends where its head says."""
@@ -206,6 +229,7 @@ class _Chain:
         elif hmac.compare_digest(right, row.hash):
             self._previous = [row.hash]
             self._note_told(row)
+            self._note_moment(row)
         else:
             self._find(number, position, "the row is not as it was sealed: altered, moved, or not ours")
             self._previous = [row.hash, right]
@@ -233,6 +257,33 @@ class _Chain:
             return next((right for right in rights if right == row.hash), rights[0])
         return None
 
+    def _note_moment(self, row: Stored) -> None:
+        """Judge the moment that a sound row claims; of rows in succession one finding is made."""
+        assert row.entry is not None, "a sound row has its entry"
+        late = row.seal.sealed_at - row.entry.at
+        if -AHEAD <= late <= LATEST:
+            return
+        odd, number = self._odd, row.seal.number
+        if odd is not None and odd.last == number - 1 and odd.back == (late > LATEST):
+            odd.last, odd.most = number, max(odd.most, abs(late))
+            return
+        self._tell_odd()
+        self._odd = _Odd(number, number, row.position, abs(late), back=late > LATEST)
+
+    def _tell_odd(self) -> None:
+        odd, self._odd = self._odd, None
+        if odd is None:
+            return
+        rows = (
+            "the row says that it was"
+            if odd.first == odd.last
+            else f"rows to {odd.last:,} say that they were"
+        )
+        apart = timedelta(seconds=round(odd.most.total_seconds()))
+        why = "dated back, or no sealer ran for so long" if odd.back else "dated ahead, or clocks differ"
+        what = f"{rows} written up to {apart} {'before' if odd.back else 'after'} the seal: {why}"
+        self._find(odd.first, odd.position, what)
+
     def _note_told(self, row: Stored) -> None:
         """Remember what a sound row of the platform's chain says of another chain's end."""
         entry = row.entry
@@ -245,6 +296,7 @@ class _Chain:
             self._told[UUID(named[1])] = end
 
     async def _end(self, connection: Connection) -> None:
+        self._tell_odd()
         for number in self._marks.left():
             what = f"the row was seen before, but the chain ends at {self._number:,}: its end is cut off"
             self._find(number, None, what)
