@@ -3,22 +3,45 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from uuid import UUID
 
 import pytest
 from tests.edge.example import GATE, USER, example
 from tests.edge.http_client import Answered, Client
 
-from echain.edge.http import Caller, Unauthenticated
+from echain.edge.http import Auth, Call, Caller, Endpoint, Nothing, Unauthenticated, get, post
 from echain.edge.http.limits import Allowance, Limits
 from echain.infra.metrics import Metrics
 from echain.infra.quota import Quotas
 from echain.kernel.errors import EchainError, Kind
 
-ALLOWANCE = Allowance(anonymous_writes=3, user_writes=5, gate_writes=4, reads=6, refusals=4)
+ALLOWANCE = Allowance(anonymous_writes=3, sign_ins=8, user_writes=5, gate_writes=4, reads=6, refusals=4)
 PROXY = "192.0.2.7"
 """What the test's client says it is."""
+
+
+def charged() -> list[Endpoint]:
+    """Return routes that count as something else than their method says, and one that judges a secret."""
+
+    @get("/api/v1/nonce", summary="Write by a GET", tag="auth", answer=None, charged="sign-in")
+    async def nonce(_: Call[Nothing, Nothing, Nothing]) -> None:
+        return None
+
+    @post("/api/v1/renew", summary="Read by a POST", tag="auth", answer=None, charged="read")
+    async def renew(call: Call[Nothing, Nothing, Nothing]) -> None:
+        if call.headers.get("refresh") != "right":
+            raise Wrong
+
+    @post("/api/v1/told", summary="Uncounted", tag="auth", answer=None, limited=False)
+    async def told(_: Call[Nothing, Nothing, Nothing]) -> None:
+        raise Wrong
+
+    @post("/api/v1/invited", summary="A known caller's guess", tag="people", answer=None, auth=Auth.USER)
+    async def invited(_: Call[Nothing, Nothing, Nothing]) -> None:
+        raise Wrong
+
+    return [nonce, renew, told, invited]
 
 
 class Wrong(EchainError):
@@ -49,13 +72,15 @@ async def authenticate(headers: Mapping[str, str], _cookies: Mapping[str, str]) 
     if given is None:
         return None
     if given not in KNOWN:
-        raise Wrong
+        error = Wrong()
+        error.guess = False if given == "Bearer over" else None
+        raise error
     return KNOWN[given]
 
 
 def limited(*proxies: str) -> Client:
     limits = Limits(Quotas(None), ALLOWANCE, proxies=proxies, metrics=Metrics())
-    return Client(example(limits=limits, authenticate=authenticate))
+    return Client(example(charged(), limits=limits, authenticate=authenticate))
 
 
 @pytest.fixture
@@ -118,6 +143,43 @@ async def test_an_unlimited_endpoint_counts_nothing(client: Client) -> None:
     assert [(await client("GET", "/docs")).status for _ in range(20)] == [200] * 20
 
 
+# --- what counts as what ---
+
+
+async def test_what_a_get_writes_counts_as_signing_in_by_head_too(client: Client) -> None:
+    methods = ["GET", "HEAD"] * 4
+    assert [(await client(method, "/api/v1/nonce")).status for method in methods] == [200] * 8
+    answer = await client("GET", "/api/v1/nonce")
+    assert (answer.status, answer.error["details"]["quota"]) == (429, "sign-ins")
+    assert (await touch(client)).status == (await client("GET", "/api/v1/cached")).status == 200
+
+
+async def test_a_post_that_counts_as_a_read_takes_no_write_of_the_neighbours(client: Client) -> None:
+    for _ in range(3):
+        await touch(client)
+    renewed = [await client("POST", "/api/v1/renew", headers={"refresh": "right"}) for _ in range(7)]
+    assert [answer.status for answer in renewed] == [200] * 6 + [429]
+
+
+@pytest.mark.parametrize(("method", "quota", "most"), [("GET", "reads", 30), ("DELETE", "writes", 25)])
+async def test_no_number_of_keys_gives_a_user_more_than_five_times_the_turns(
+    client: Client, monkeypatch: pytest.MonkeyPatch, method: str, quota: str, most: int
+) -> None:
+    path, done = "/api/v1/me" if method == "GET" else "/api/v1/things/" + str(UUID(int=2)), 0
+    refused: set[str] = set()
+    for number in range(7):
+        scopes = frozenset({"people:read", "things:write"})
+        monkeypatch.setitem(KNOWN, "Bearer new", Caller("user", USER.id, key=UUID(int=number), scopes=scopes))
+        for _ in range(6):
+            answer = await client(method, path, headers={"authorization": "Bearer new"})
+            done += answer.status == 200
+            if answer.status != 200:
+                refused.add(answer.error["details"]["quota"])
+    assert done == most
+    assert f"{quota}-by-keys" in refused
+    assert (await client(method, path, headers={"authorization": "Bearer user"})).status == 200
+
+
 # --- addresses ---
 
 
@@ -136,6 +198,22 @@ async def test_behind_a_trusted_proxy_the_last_strange_hop_counts() -> None:
     assert (await touch(client, **{"x-forwarded-for": "198.51.100.2, 10.1.2.3"})).status == 200
     again = [(await touch(client, **{"x-forwarded-for": "198.51.100.2"})).status for _ in range(3)]
     assert again == [200, 200, 429]
+
+
+async def test_ports_and_repeated_lines_leave_each_client_its_own_turns() -> None:
+    client = limited(f"{PROXY}/32", "10.0.0.0/8")
+    hops = ["198.51.100.1:4711", "198.51.100.1:4712", "[2001:db8::1]:443", "[2001:db8:0:1::1]"]
+    assert [(await touch(client, **{"x-forwarded-for": hop})).status for hop in hops * 2] == [200] * 4 + [
+        *(200, 429, 200, 200)
+    ]
+
+    async def lines(*values: bytes) -> int:
+        pairs = [(b"x-forwarded-for", value) for value in values]
+        return (await client("POST", "/api/v1/touch", pairs=pairs)).status
+
+    assert [await lines(b"198.51.100.%d" % n, b"10.0.0.2") for n in range(2, 8)] == [200] * 6
+    forged = [await lines(b"1.1.1.%d" % n, b"198.51.100.9", b"10.0.0.2, 10.0.0.3") for n in range(4)]
+    assert forged == [200] * 3 + [429]
 
 
 @pytest.mark.parametrize("header", ["", "nonsense", "198.51.100.1, nonsense", ",,,", "1" * 500, "10.0.0.1"])
@@ -158,12 +236,53 @@ async def test_a_whole_ipv6_network_of_one_customer_is_one_caller() -> None:
 # --- guessing ---
 
 
-async def test_who_guesses_is_shut_out_even_with_the_right_key_then(client: Client) -> None:
-    assert [(await me(client, f"guess{n}")).status for n in range(4)] == [401] * 4
-    answer = await me(client, "user")
+async def guess(client: Client, times: int) -> list[int]:
+    return [(await me(client, f"guess{n}")).status for n in range(times)]
+
+
+async def test_who_guesses_is_shut_out_and_may_not_sign_in_either(client: Client) -> None:
+    assert await guess(client, 5) == [401] * 4 + [429]
+    answer = await me(client, "guess")
     assert (answer.status, answer.error["code"]) == (429, "auth.shut_out")
-    assert (await touch(client)).status == 429
-    assert (await client("GET", "/api/v1/cached")).status == 200
+    assert 0 < int(answer.header("retry-after") or 0) <= 900
+    for method, path in (("POST", "touch"), ("GET", "nonce"), ("HEAD", "nonce")):
+        assert (await client(method, f"/api/v1/{path}")).status == 429
+
+
+async def test_who_is_known_goes_on_beside_a_guesser(client: Client) -> None:
+    await guess(client, 6)
+    for token in ("user", "key"):
+        assert (await me(client, token)).status == 200
+    assert (await client("POST", "/api/v1/scan", headers={"authorization": "Bearer gate"})).status == 200
+    assert (await touch(client, authorization="Bearer user")).status == 429, "a public route knows nobody"
+    fresh = limited()
+    for _ in range(6):
+        await fresh("POST", "/api/v1/told")
+    assert (await fresh("POST", "/api/v1/renew", headers={"refresh": "right"})).status == 200
+    refused = await fresh("POST", "/api/v1/renew", headers={"refresh": "wrong"})
+    assert refused.error["code"] == "auth.shut_out"
+    assert (await fresh("GET", "/api/v1/cached")).status == 200
+
+
+async def test_a_known_guesser_is_shut_out_and_the_neighbours_are_not(client: Client) -> None:
+    def invited(token: str) -> Awaitable[Answered]:
+        return client("POST", "/api/v1/invited", headers={"authorization": f"Bearer {token}"})
+
+    codes = [(await invited("user")).error["code"] for _ in range(5)]
+    assert codes == ["example.wrong"] * 4 + ["auth.shut_out"]
+    assert (await invited("other")).error["code"] == "example.wrong"
+    assert (await touch(client)).status == 200
+
+
+async def test_what_is_over_is_no_guess_but_no_way_to_ask_without_end(client: Client) -> None:
+    statuses = [(await me(client, "over")).status for _ in range(8)]
+    assert statuses == [401] * 6 + [429] * 2
+    assert (await touch(client)).status == 200
+    assert (await me(client, "user")).status == 200
+
+
+async def test_where_nothing_is_counted_nobody_is_shut_out(client: Client) -> None:
+    assert [(await client("POST", "/api/v1/told")).status for _ in range(8)] == [401] * 8
 
 
 async def test_to_bring_no_credentials_is_no_guess(client: Client) -> None:

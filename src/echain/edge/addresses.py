@@ -19,6 +19,21 @@ def parsed(address: str) -> IPv4Address | IPv6Address | None:
     return (ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip
 
 
+def _hop(text: str) -> str:
+    """Return the address that a proxy wrote down, without the port and the brackets that some add."""
+    text = text.strip()
+    if text.startswith("["):
+        host, bracket, port = text[1:].partition("]")
+        port = port or ":0"
+    elif text.count(":") == 1:
+        host, bracket, port = text.partition(":")
+        port = ":" + port
+    else:
+        return text
+    digits = port[1:]
+    return host if bracket and port[0] == ":" and digits.isascii() and digits.isdecimal() else text
+
+
 def site_of(address: str) -> str:
     """Return what an address is counted as: IPv4 as itself, IPv6 as its /64, anything else as it is."""
     if ":" not in address:
@@ -52,14 +67,15 @@ class Proxies:
     def origin(self, peer: str, forwarded: str) -> str:
         """Return the address that a request comes from: the last hop that is no proxy of ours.
 
-        ``forwarded`` is ``X-Forwarded-For``; whatever stands left of that hop, the caller may have written.
+        ``forwarded`` is ``X-Forwarded-For``, its lines joined by commas in their order; whatever stands left
+        of that hop, the caller may have written. Hops may have ports, as in
+        ``192.0.2.1:80`` and ``[2001:db8::1]:80``.
         """
         hops = forwarded.split(",") if self._networks else []
         address = peer
         while hops and self.trusts(address):
-            hop = hops.pop().strip()
             try:
-                address = str(ip_address(hop))
+                address = str(ip_address(_hop(hops.pop())))
             except ValueError:
                 break
         return address

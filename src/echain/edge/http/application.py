@@ -22,7 +22,7 @@ from echain.edge.http.call import Auth, Call, Caller, Cookies, Headers, Nothing
 from echain.edge.http.crossorigin import CrossOrigin
 from echain.edge.http.deprecation import DeprecatedUse
 from echain.edge.http.docs import docs_endpoints
-from echain.edge.http.endpoint import Endpoint
+from echain.edge.http.endpoint import Charge, Endpoint
 from echain.edge.http.errors import (
     AdministratorsOnly,
     Forbidden,
@@ -81,6 +81,8 @@ _MEASURE = "echain.measure"
 """Where a scope keeps the measure of the route that it led to."""
 _STANDING = "echain.standing"
 """Where it keeps the headers that say how much more its caller may do, and how much longer."""
+_COUNTED = "echain.counted"
+"""Where it keeps its caller, None for an unknown one, if calls of its route are counted."""
 
 
 def _unheard(_address: str) -> None:
@@ -92,6 +94,7 @@ class _Route:
 
     __slots__ = (
         "body",
+        "charge",
         "endpoint",
         "handler",
         "leaving",
@@ -117,6 +120,7 @@ class _Route:
         self.public = endpoint.auth is Auth.PUBLIC
         self.optional = endpoint.auth is Auth.OPTIONAL
         self.scope = endpoint.scope
+        self.charge: Charge = endpoint.charge
         self.renderer = Renderer(endpoint)
         self.leaving = None
         if endpoint.deprecated is not None:
@@ -215,8 +219,8 @@ class Application:
         try:
             status, answer_headers, body = await self._run(scope, receive, headers, id_text, now)
         except EchainError as error:
-            await self._count_refusal(scope, headers, error)
-            status, answer_headers, body = self._shown(refused(error, now, id_text), scope, headers, id_text)
+            shown = await self._count_refusal(scope, headers, error)
+            status, answer_headers, body = self._shown(refused(shown, now, id_text), scope, headers, id_text)
         except Disconnected:
             return None
         except Exception:  # noqa: BLE001 - whatever breaks, the client gets an answer and the log the whole story
@@ -296,11 +300,12 @@ class Application:
         )
         address = self._address(scope, headers)
         limits = self._limits if route.endpoint.limited else None
-        if limits is not None and not (anyone and scope["method"] == "GET"):
-            limits.admit(address)
-        caller = None if anyone else await self._admitted(route, view, cookies)
         if limits is not None:
-            standing = await limits.take(scope["method"], caller, address)
+            scope[_COUNTED] = None
+        caller = None if anyone else await self._admitted(route, view, cookies, limits, address)
+        if limits is not None:
+            scope[_COUNTED] = caller
+            standing = await limits.take(route.charge, caller, address)
             scope[_STANDING] = standing if route.leaving is None else [*standing, *route.leaving[0]]
         path = known[1] if known else route.path.decode(values)
         if known is None:
@@ -322,21 +327,34 @@ class Application:
     def _address(self, scope: Scope, headers: Mapping[bytes, bytes]) -> str:
         client = scope.get("client")
         peer: str = client[0] if client else ""
-        return peer if self._limits is None else self._limits.address(peer, headers)
+        return peer if self._limits is None else self._limits.address(peer, headers, scope["headers"])
 
-    async def _count_refusal(self, scope: Scope, headers: Mapping[bytes, bytes], error: EchainError) -> None:
-        """Count credentials that do not hold; to have brought none is no guess."""
+    async def _count_refusal(
+        self, scope: Scope, headers: Mapping[bytes, bytes], error: EchainError
+    ) -> EchainError:
+        """Count credentials that do not hold, and return what to answer; to have brought none is no guess."""
         refused = error.kind is Kind.UNAUTHENTICATED and error.code != Unauthenticated.code
         if not (refused if error.guess is None else error.guess):
-            return
+            return error
         address = self._address(scope, headers)
+        limits = self._limits
+        shut_out = None if limits is None else await limits.refused(scope.get(_COUNTED), address)
+        if shut_out is not None and _COUNTED in scope:
+            return shut_out
         self._on_refused(address)
-        if self._limits is not None:
-            await self._limits.refused(address)
+        return error
 
-    async def _admitted(self, route: _Route, headers: Headers, cookies: Cookies) -> Caller | None:
+    async def _admitted(
+        self, route: _Route, headers: Headers, cookies: Cookies, limits: Limits | None, address: str
+    ) -> Caller | None:
+        """Return who calls; a call of somebody whose credentials do not hold is a read of their address."""
         auth = route.endpoint.auth
-        caller = await self._authenticate(headers, cookies)
+        try:
+            caller = await self._authenticate(headers, cookies)
+        except EchainError as error:
+            if limits is not None and error.kind is Kind.UNAUTHENTICATED:
+                await limits.take("read", None, address)
+            raise
         if caller is None:
             if auth is Auth.OPTIONAL:
                 return None

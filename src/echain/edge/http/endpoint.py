@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypedDict, Unpack
+from typing import Any, Literal, TypeAlias, TypedDict, Unpack
 
 import msgspec
 
@@ -16,6 +16,9 @@ from echain.kernel.errors import EchainError
 
 Handler: TypeAlias = Callable[[Call[P, Q, B]], Awaitable[object]]
 Decorator: TypeAlias = Callable[[Handler[P, Q, B]], "Endpoint"]
+
+Charge: TypeAlias = Literal["read", "write", "sign-in"]
+"""Of which of a caller's turns a request takes one; who is known has no turns for signing in but writes."""
 
 DEFAULT_MAX_BODY_BYTES = 65_536
 
@@ -46,6 +49,7 @@ class Endpoint:
     media_type: str = "application/json"
     listed: bool = True
     limited: bool = True
+    charged: Charge | None = None
     idempotent: bool = False
     shows_secret: bool = False
     deprecated: Deprecation | None = None
@@ -81,6 +85,11 @@ class Endpoint:
         return f"{self.tag}:{'read' if self.method == 'GET' else 'write'}"
 
     @property
+    def charge(self) -> Charge:
+        """Of what turns a request takes one: as declared, else by the method."""
+        return self.charged or ("read" if self.method == "GET" else "write")
+
+    @property
     def takes_body(self) -> bool:
         """Whether a body is read at all."""
         return self.method in {"POST", "PUT"}
@@ -91,8 +100,9 @@ class Options(TypedDict, total=False):
 
     ``status`` of success, ``errors`` of its own (those of the toolkit come by themselves),
     ``other_statuses`` of success that a `Reply` may choose, ``media_type`` of a `Raw` answer, ``listed``
-    False to keep it out of OpenAPI, ``limited`` False where no number of calls is too many, ``deprecated``
-    since when and for what it is on its way out.
+    False to keep it out of OpenAPI, ``limited`` False where no number of calls is too many, ``charged`` what
+    a call counts as where the method does not say it, ``deprecated`` since when and for what it is on its way
+    out.
     """
 
     status: int
@@ -103,6 +113,7 @@ class Options(TypedDict, total=False):
     media_type: str
     listed: bool
     limited: bool
+    charged: Charge | None
     deprecated: Deprecation | None
 
 

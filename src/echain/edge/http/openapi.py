@@ -338,7 +338,9 @@ def errors_of(endpoint: Endpoint) -> tuple[type[EchainError], ...]:
         errors.append(RouteNotFound)
     errors += _refusals_of_callers(endpoint)
     if endpoint.limited:
-        errors += [LimitReached, ShutOut] if endpoint.auth is not Auth.PUBLIC else [LimitReached]
+        errors.append(LimitReached)
+        if endpoint.auth is not Auth.PUBLIC or endpoint.takes_body or endpoint.charge != "read":
+            errors.append(ShutOut)
     if endpoint.takes_body:
         errors += [SlowBody, BodyTooLarge, Truncated]
     if endpoint.takes_body and endpoint.body is not RawBody:
