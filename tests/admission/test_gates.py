@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from tests.admission.house import Event, Gate, House, Person
 
-from echain.admission.authentication import hashed
+from echain.admission.authentication import hashed, new_secret
 
 
 async def opened(house: House) -> tuple[Event, Gate, Person]:
@@ -115,6 +115,27 @@ async def test_a_revoked_gate_is_refused_at_once_and_what_it_admitted_stands(hou
     answer = await gate.client("GET", f"/api/v1/gates/{gate.id}/tickets")
     assert (answer.status, answer.error["code"]) == (401, "admission.gate_secret_invalid")
     assert await house.admitted(event) == [1]
+
+
+async def test_a_scanner_of_a_revoked_gate_guesses_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event, gate, ada = await opened(house)
+    await house.sell(event, 1, ada)
+    code = house.signed(event, 1, ada.address)
+    assert await gate.verdict(code) == "admitted"
+    heard: list[str] = []
+    monkeypatch.setattr(house.app, "_on_refused", heard.append)
+    await event.organizer.client("POST", f"/api/v1/gates/{gate.id}/revoke", json_body={})
+    # While its secret is remembered here, when it is not any more, and when it is remembered as refused.
+    for _ in range(4):
+        assert (await gate.scan(code)).status == 401
+        house.clock.pass_by(seconds=20)
+    assert heard == []
+    stranger = house.client(new_secret())
+    for count in (1, 2):
+        answer = await stranger("GET", f"/api/v1/gates/{gate.id}/tickets")
+        assert (answer.status, len(heard)) == (401, count)
 
 
 async def test_a_gate_revoked_twice_keeps_the_first_time(house: House) -> None:

@@ -21,6 +21,7 @@ from echain.accounts.cookies import SessionCookies
 from echain.accounts.tokens import ACCESS_PREFIX, KEY_PREFIX, hashed, is_token
 from echain.accounts.types import AccessTokenInvalid, ApiKeyInvalid, CookieGrant, Grant
 from echain.edge.http import Caller, Reply
+from echain.edge.http.refused import RefusedCredentials
 from echain.infra.database import Database, DatabaseUnavailable, connect
 from echain.kernel.time import Clock
 
@@ -40,7 +41,7 @@ class Authenticator:
 
     A session or key that ends is refused at once in the process that ends it (`forget`), within a round
     trip in those that run `follow`, and after 30 s wherever neither reaches. The last 10,000 used are
-    remembered.
+    remembered, and as many refused ones.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Authenticator:
         self.cookies = SessionCookies(https=tokens.https)
         self._known: OrderedDict[bytes, tuple[Caller, datetime]] = OrderedDict()
         self._checked: OrderedDict[bytes, Claims] = OrderedDict()
+        self._refused = RefusedCredentials()
         self._generation = 0
 
     async def __call__(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> Caller | None:
@@ -101,6 +103,7 @@ class Authenticator:
             look_up = self._by_key
         else:
             return None
+        self._refused.require_unheard(key, now)
         generation = self._generation
         self._known.pop(key, None)
         caller, expires_at = await look_up(token, key, now)
@@ -124,20 +127,22 @@ class Authenticator:
             check_times(claims, now=now)
         bearer = await store.session_bearer(self._database, claims.sid, claims.sub, now=now)
         if bearer is None:
-            raise AccessTokenInvalid.over()
+            raise self._refused.remember(key, AccessTokenInvalid.over(), now)
         caller = Caller("user", bearer.user_id, bearer.address, bearer.session_id)
         return caller, min(bearer.expires_at, claims.expires_at)
 
     async def _by_token(self, _token: str, key: bytes, now: datetime) -> tuple[Caller, datetime]:
         bearer = await store.bearer(self._database, key, now=now)
         if bearer is None:
-            raise AccessTokenInvalid
+            raise self._refused.remember(key, AccessTokenInvalid(), now)
         return Caller("user", bearer.user_id, bearer.address, bearer.session_id), bearer.expires_at
 
     async def _by_key(self, _token: str, key: bytes, now: datetime) -> tuple[Caller, datetime]:
         bearer = await keystore.key_bearer(self._database, key, now=now)
         if bearer is None:
-            raise ApiKeyInvalid
+            raise self._refused.remember(key, ApiKeyInvalid(), now)
+        if not bearer.live:
+            raise self._refused.remember(key, ApiKeyInvalid.over(), now)
         caller = Caller(
             "user",
             bearer.user_id,

@@ -34,7 +34,7 @@ class NewKey(msgspec.Struct, frozen=True):
 
 
 class KeyBearer(msgspec.Struct, frozen=True):
-    """Whom a key speaks for, what it may, and until when."""
+    """Whom a key speaks for, what it may, until when, and whether it still does."""
 
     key_id: UUID
     user_id: UUID
@@ -43,6 +43,7 @@ class KeyBearer(msgspec.Struct, frozen=True):
     expires_at: datetime
     most_writes: int | None
     most_reads: int | None
+    live: bool
 
 
 async def insert_key(tx: Tx, key: NewKey, *, most_live: int, forget_before: datetime) -> bool:
@@ -88,11 +89,12 @@ async def insert_key(tx: Tx, key: NewKey, *, most_live: int, forget_before: date
 
 
 async def key_bearer(database: Database, key_hash: bytes, *, now: datetime) -> KeyBearer | None:
-    """Return whom a live key speaks for, and note that it was used."""
+    """Return whom a key speaks for, or spoke for until it ended, and note that a live one was used."""
     row = await database.fetchrow(
         """
-        SELECT id, user_id, address, scopes, expires_at, most_writes, most_reads, last_used_at FROM api_keys
-        WHERE hash = $1 AND revoked_at IS NULL AND expires_at > $2
+        SELECT id, user_id, address, scopes, expires_at, most_writes, most_reads,
+               revoked_at IS NULL AND expires_at > $2 AS live, last_used_at
+        FROM api_keys WHERE hash = $1
         """,
         key_hash,
         now,
@@ -100,7 +102,7 @@ async def key_bearer(database: Database, key_hash: bytes, *, now: datetime) -> K
     if row is None:
         return None
     *bearer, last_used_at = row.values()
-    if last_used_at is None or last_used_at <= now - _USE_NOTED:
+    if row["live"] and (last_used_at is None or last_used_at <= now - _USE_NOTED):
         await database.execute(
             "UPDATE api_keys SET last_used_at = greatest(last_used_at, $2) WHERE id = $1", row["id"], now
         )

@@ -195,6 +195,7 @@ def _starting_endpoints(desk: Desk) -> list[Endpoint]:
         path_params=ProviderPath,
         query=Leaving,
         errors=(ProviderUnknown, ProviderUnavailable),
+        charged="sign-in",
         description="For the address bar: this leads to the provider, which leads back to the callback, that "
         "leads to `returnTo` with a session in cookies.",
     )

@@ -196,7 +196,13 @@ def _nonce_endpoints(database: Database, party: siwe.RelyingParty, cookie: Brows
         nonce = await service.issue_nonce(database, party, browser, address, now=call.now)
         return Reply(nonce, headers=_NO_STORE, cookies=(cookie.write(browser),))
 
-    @get("/api/v1/auth/nonce", summary="Ask for a nonce to sign in with", tag=TAG, answer=Nonce)
+    @get(
+        "/api/v1/auth/nonce",
+        summary="Ask for a nonce to sign in with",
+        tag=TAG,
+        answer=Nonce,
+        charged="sign-in",
+    )
     async def nonce(call: Call[Nothing, Nothing, Nothing]) -> Reply:
         return await issued(call, None)
 
@@ -206,6 +212,7 @@ def _nonce_endpoints(database: Database, party: siwe.RelyingParty, cookie: Brows
         tag=TAG,
         answer=Nonce,
         path_params=AddressPath,
+        charged="sign-in",
     )
     async def nonce_of_address(call: Call[AddressPath, Nothing, Nothing]) -> Reply:
         return await issued(call, parse_address(call.path.address))
@@ -288,6 +295,7 @@ def _refresh_endpoint(database: Database, authenticator: Authenticator, pages: O
         answer=Grant | CookieGrant,
         body=Refresh,
         errors=(RefreshTokenUnknown, RefreshTokenReused, NotOurPage),
+        charged="read",
         description="A refresh token is good once. Showing it again ends the session, except within 10 s "
         "by the same client, which is given the same tokens again. A session with cookies sends no body, and "
         "gets new cookies.",

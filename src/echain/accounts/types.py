@@ -289,6 +289,13 @@ class ApiKeyInvalid(EchainError):
     kind = Kind.UNAUTHENTICATED
     code = "auth.api_key_invalid"
 
+    @classmethod
+    def over(cls) -> Self:
+        """Return it for a key that there was: whoever shows it guessed nothing."""
+        error = cls()
+        error.guess = False
+        return error
+
 
 class ApiKeyNotFound(EchainError):
     """You have no such API key, or it was revoked or expired."""

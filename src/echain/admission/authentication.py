@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Final
-from uuid import UUID
 
 from echain.admission import store
 from echain.admission.types import GateSecretInvalid
 from echain.edge.http import Caller
+from echain.edge.http.refused import RefusedCredentials
 from echain.infra.database import Database
 from echain.kernel.time import Clock
 
@@ -39,13 +39,14 @@ class GateAuthenticator:
     """Calls gates by the secrets in ``Authorization: Bearer``.
 
     A revoked gate may be remembered here for 30 s; what a gate does is judged by its row all the same, so it
-    can do nothing in that time. The last 10,000 used are remembered.
+    can do nothing in that time. The last 10,000 used are remembered, and as many refused ones.
     """
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
         self._known: OrderedDict[bytes, tuple[Caller, datetime]] = OrderedDict()
+        self._refused = RefusedCredentials()
 
     async def __call__(self, headers: Mapping[str, str], _cookies: Mapping[str, str]) -> Caller | None:
         """Return the gate whose secret came along, None when none of ours did.
@@ -64,12 +65,14 @@ class GateAuthenticator:
         return await self._looked_up(key, now)
 
     async def _looked_up(self, key: bytes, now: datetime) -> Caller:
+        self._refused.require_unheard(key, now)
         async with self._database.connection() as connection:
-            gate: UUID | None = await store.gate_by_secret(connection, key)
-        if gate is None:
+            gate = await store.gate_by_secret(connection, key)
+        if gate is None or gate["revoked_at"] is not None:
             self._known.pop(key, None)
-            raise GateSecretInvalid
-        caller = Caller("gate", gate)
+            error = GateSecretInvalid() if gate is None else GateSecretInvalid.over()
+            raise self._refused.remember(key, error, now)
+        caller = Caller("gate", gate["id"])
         self._known[key] = caller, now + REMEMBERED
         self._known.move_to_end(key)
         if len(self._known) > CAPACITY:

@@ -157,7 +157,7 @@ async def _judged(
         row = await _repeated(connection, kept_id, showing)
         return await _answer(connection, tally, row, scan_id or kept_id, row["admission_id"])
     if row is None:
-        raise GateSecretInvalid if operator.gate is not None else TicketNotFound
+        raise GateSecretInvalid.over() if operator.gate is not None else TicketNotFound()
     if row["verdict"] == Verdict.ADMITTED.value:
         tally.note(row["chain_id"], row["ticket_contract"])
         return await _answer(connection, tally, row, scan_id or kept_id, admission_id)

@@ -215,11 +215,9 @@ async def admitted_count(connection: Connection, chain_id: int, ticket_contract:
     return count or 0
 
 
-async def gate_by_secret(connection: Connection, secret_hash: bytes) -> UUID | None:
-    """Return the gate whose secret has this hash, unless it was revoked."""
-    return await connection.fetchval(
-        "SELECT id FROM gates WHERE secret_hash = $1 AND revoked_at IS NULL", secret_hash
-    )
+async def gate_by_secret(connection: Connection, secret_hash: bytes) -> Row | None:
+    """Return ``id`` and ``revoked_at`` of the gate whose secret has this hash."""
+    return await connection.fetchrow("SELECT id, revoked_at FROM gates WHERE secret_hash = $1", secret_hash)
 
 
 async def insert_gate(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import Enum
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 from uuid import UUID
 
 import msgspec
@@ -246,6 +246,13 @@ class GateSecretInvalid(EchainError):
 
     kind = Kind.UNAUTHENTICATED
     code = "admission.gate_secret_invalid"
+
+    @classmethod
+    def over(cls) -> Self:
+        """Return it for a gate that there was: whoever shows it guessed nothing."""
+        error = cls()
+        error.guess = False
+        return error
 
 
 class GateNotFound(EchainError):
