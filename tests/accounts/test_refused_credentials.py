@@ -8,17 +8,19 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from tests.accounts.people import TOKENS, Browser, Clock, Process, Wallet
+from tests.accounts.people import PUBLIC_URL, TOKENS, Browser, Clock, Process, Wallet
 
-from echain.accounts import keys, keystore, service, store
+from echain.accounts import keys, keystore, oidcrest, service, store
 from echain.accounts.tokens import ACCESS_PREFIX, KEY_PREFIX, new_token
 from echain.accounts.types import AccessTokenInvalid, ApiKeyInvalid, IssuedKey, KeyLimits
 from echain.edge.http import Caller
 from echain.edge.http.limits import Allowance, Limits
 from echain.edge.http.refused import CAPACITY, RefusedCredentials
+from echain.infra.crypto import DataKeys
 from echain.infra.database import Database
 from echain.infra.metrics import Metrics
 from echain.infra.quota import Quotas
+from echain.infra.secret import Secret
 
 OVER = (401, "auth.api_key_invalid")
 
@@ -163,3 +165,11 @@ async def test_nonces_are_counted_by_head_too_and_apart_from_writes(
     assert [answer.status for answer in answers] == [200] * 5 + [429]
     assert answers[0].headers["ratelimit-policy"] == '"sign-ins";q=5;w=900'
     assert answers[5].body["error"]["details"]["quota"] == "sign-ins"
+
+
+def test_to_go_to_a_provider_is_counted_as_a_nonce(database: Database, clock: Clock) -> None:
+    users = service.authenticator(database, clock, TOKENS)
+    routes = oidcrest.endpoints(
+        database, users, DataKeys([Secret("a1" * 32)]), [], wallets=None, public_url=PUBLIC_URL
+    )
+    assert [one.path for one in routes if one.charge == "sign-in"] == ["/api/v1/auth/oauth/{provider}/start"]

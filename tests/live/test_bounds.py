@@ -324,6 +324,25 @@ async def test_behind_a_trusted_proxy_each_address_has_its_own_places() -> None:
         assert stage.desk.places._by_address == {}
 
 
+async def test_ports_brackets_and_repeated_lines_of_a_proxy_are_read_as_everywhere() -> None:
+    async with staged(limits=PROXIED) as stage:
+        held = []
+        for forwarded in (
+            "198.51.100.1:4711",
+            "198.51.100.1:4712",
+            "[2001:db8::1]:443",
+            "1.1.1.1\r\nX-Forwarded-For: 198.51.100.2:80\r\nX-Forwarded-For: 10.0.0.2:80",
+        ):
+            line, writer = await knocked(stage, forwarded)
+            assert line.startswith(b"HTTP/1.1 101 "), forwarded
+            held.append(writer)
+        line, writer = await knocked(stage, "198.51.100.1")
+        assert line.startswith(b"HTTP/1.1 429 ")
+        assert sorted(stage.desk.places._by_address.values()) == [1, 1, 2]
+        for one in [*held, writer]:
+            one.close()
+
+
 async def test_a_header_from_no_proxy_of_ours_gives_nobody_more_places() -> None:
     limits = Limits(per_address=2, count_loopback=True, proxies=("10.0.0.0/8",))
     async with staged(limits=limits) as stage:
