@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 from tests.accounts.people import PUBLIC_URL, TOKENS, Browser, Clock, Process, Wallet
+from tests.edge.http_client import Client
 
 from echain.accounts import keyrest, rest, service
 from echain.accounts.types import KeyLimits
@@ -207,6 +208,42 @@ async def test_a_revoked_key_opens_nothing_at_once_and_elsewhere_when_told(
 @pytest.fixture
 def database_url_of(module_database_url: str) -> str:
     return module_database_url
+
+
+async def test_signing_out_everywhere_can_take_the_keys_along_in_every_process(
+    signed_in: Browser, wallet: Wallet, start: Callable[..., Process], database_url_of: str, clock: Clock
+) -> None:
+    issued = (await make(signed_in, "things:read")).data
+    stranger = Browser(signed_in.process)
+    await Wallet(clock).sign_in(stranger)
+    strangers = program(stranger, (await make(stranger, "things:read")).data["key"])
+    elsewhere = start()
+    hearing = asyncio.create_task(elsewhere.authenticator.follow(database_url_of))
+    here, there = program(signed_in, issued["key"]), Browser(elsewhere, token=issued["key"])
+    assert (await here.get("/things")).status == (await there.get("/things")).status == 200
+    assert (await signed_in.delete("/sessions")).data["ended"] == 1
+    assert (await here.get("/things")).status == 200, "keys go on unless they are named"
+    await wallet.sign_in(signed_in)
+    client = Client(signed_in.process.app, {"authorization": f"Bearer {signed_in.token}"})
+    assert (await client("DELETE", "/api/v1/auth/sessions?keys=true")).data["ended"] == 2
+    assert (await here.get("/things")).code == "auth.api_key_invalid"
+    async with asyncio.timeout(10):
+        while (await there.get("/things")).status == 200:
+            await asyncio.sleep(0.01)
+    hearing.cancel()
+    assert (await strangers.get("/things")).status == 200
+
+
+async def test_its_user_is_told_that_a_key_was_made(signed_in: Browser, database: Database) -> None:
+    await make(signed_in, "things:read")
+    me = (await signed_in.get("/me")).data
+    [told] = await database.fetch(
+        "SELECT channels, data::jsonb AS data FROM outbox WHERE data LIKE '%api_key_created%' "
+        "AND data LIKE '%' || $1 || '%'",
+        me["userId"],
+    )
+    assert told["channels"].split() == [f"user:{me['userId']}", f"user:{me['address']}"]
+    assert "eck_" not in str(told["data"])
 
 
 async def test_a_keys_own_limit_holds_in_all_processes_together_and_is_shown(

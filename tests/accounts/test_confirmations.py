@@ -74,7 +74,13 @@ async def database(database: Database) -> Database:
 
 
 @pytest.fixture
-def start(database: Database, clock: Clock) -> Callable[..., Process]:
+def heard() -> list[str]:
+    """From where refused credentials came."""
+    return []
+
+
+@pytest.fixture
+def start(database: Database, clock: Clock, heard: list[str]) -> Callable[..., Process]:
     def process(wallets: ContractWallets | None = None) -> Process:
         users = service.authenticator(database, clock, TOKENS)
         app = application(
@@ -89,6 +95,7 @@ def start(database: Database, clock: Clock) -> Callable[..., Process]:
             idempotency=StoredIdempotency(database),
             title="echain",
             version="1",
+            on_refused=heard.append,
         )
         return Process(app, users)
 
@@ -202,6 +209,25 @@ async def test_another_wallets_signature_confirms_nothing(
 ) -> None:
     refused(await do(signed_in, signed(Wallet(clock), await asked(signed_in))))
     assert await done(database) == []
+
+
+async def test_wrong_signatures_count_as_guesses_and_five_end_the_confirmation(
+    signed_in: Browser, wallet: Wallet, clock: Clock, heard: list[str]
+) -> None:
+    confirmation = await asked(signed_in)
+    wrong = signed(Wallet(clock), confirmation)
+    for number in range(1, 5):
+        refused(await do(signed_in, wrong))
+        assert len(heard) == number
+    refused(await do(signed_in, f"{confirmation['id']}:0x{'11' * 65}"))
+    assert len(heard) == 5
+    refused(await do(signed_in, signed(wallet, confirmation)))
+    another = await asked(signed_in)
+    refused(await do(signed_in, signed(wallet, another), OTHER))
+    assert len(heard) == 5, "nobody guesses with what was used up, or with what is for another target"
+    for _ in range(4):
+        refused(await do(signed_in, signed(Wallet(clock), another)))
+    assert (await do(signed_in, signed(wallet, another))).status == 200, "four are forgiven"
 
 
 async def test_a_confirmation_is_no_good_to_another_user_or_another_session(

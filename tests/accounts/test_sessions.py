@@ -103,9 +103,12 @@ async def test_a_refresh_token_that_was_used_ends_the_whole_session(
     assert (await browser.refresh(fresh["refreshToken"])).code == "auth.refresh_unknown"
     assert (await thief.refresh(stolen)).code == "auth.refresh_unknown"
     told = await database.fetch("SELECT channels, type, data FROM outbox")
-    (message,) = [Message((row["channels"],), row["type"], msgspec.json.decode(row["data"])) for row in told]
+    (message,) = [
+        Message(tuple(row["channels"].split()), row["type"], msgspec.json.decode(row["data"])) for row in told
+    ]
     conforms(message)
-    assert (message.channels, message.type) == ((f"user:{wallet.address}",), "notification")
+    user = message.data["user"]
+    assert (message.channels, message.type) == ((f"user:{user}", f"user:{wallet.address}"), "notification")
     assert message.data["kind"] == "security"
 
 
@@ -156,13 +159,30 @@ async def test_the_same_client_cannot_go_back_two_tokens(browser: Browser, refre
     assert (await browser.refresh(refresh_token)).code == "auth.refresh_reused"
 
 
-@pytest.mark.parametrize("other", ["user_agent", "client"])
-async def test_a_client_is_told_by_its_address_and_its_user_agent(
-    browser: Browser, refresh_token: str, other: str
+async def test_a_client_that_repeats_itself_from_another_network_keeps_its_session(
+    browser: Browser, refresh_token: str
 ) -> None:
+    first = (await browser.refresh(refresh_token)).data
+    browser.client = "2001:db8::2"
+    assert (await browser.refresh(refresh_token)).data == first
+    assert (await browser.refresh(first["refreshToken"])).status == 200
+
+
+async def test_a_client_is_told_by_its_user_agent(browser: Browser, refresh_token: str) -> None:
     await browser.refresh(refresh_token)
-    setattr(browser, other, "another")
+    browser.user_agent = "another"
     assert (await browser.refresh(refresh_token)).code == "auth.refresh_reused"
+
+
+async def test_a_thief_who_looks_alike_gets_the_same_successor_and_the_next_use_ends_the_session(
+    browser: Browser, refresh_token: str, process: Process, clock: Clock
+) -> None:
+    thief = Browser(process, user_agent=browser.user_agent, client="203.0.113.66")
+    mine = (await browser.refresh(refresh_token)).data["refreshToken"]
+    assert (await thief.refresh(refresh_token)).data["refreshToken"] == mine
+    assert (await thief.refresh(mine)).status == 200
+    clock.pass_by(minutes=10)
+    assert (await browser.refresh(mine)).code == "auth.refresh_reused"
 
 
 async def test_tabs_that_refresh_at_once_share_one_line_of_tokens(
@@ -187,7 +207,7 @@ async def test_of_different_clients_that_use_one_token_at_once_none_keeps_the_se
     for _ in range(30):
         owner = Browser(process)
         token = (await wallet.sign_in(owner))["refreshToken"]
-        clients = [Browser(processes[n % 2], client=f"192.0.2.{n}") for n in range(5)]
+        clients = [Browser(processes[n % 2], user_agent=f"client {n}") for n in range(5)]
         answers = await asyncio.gather(*(client.refresh(token) for client in clients))
         won = [answer.data for answer in answers if answer.status == 200]
         assert len(won) == 1

@@ -74,6 +74,7 @@ SIGNED = {
     ("PUT", "/members/{self}", "owner"),
     ("POST", "/owner", None),
     ("DELETE", "", None),
+    ("DELETE", "/members/{founder}", None),
 }
 """What owners may after a fresh signature alone; the tests below give it."""
 
@@ -166,6 +167,28 @@ async def test_nobody_becomes_an_owner_without_a_signature_for_just_that(shop: S
     assert (promoted.status, promoted.data["role"]) == (200, "owner")
 
 
+@pytest.mark.parametrize(
+    ("method", "body"), [("PUT", {"role": "gate"}), ("PUT", {"role": "manager"}), ("DELETE", None)]
+)
+async def test_no_owner_is_unmade_without_another_owners_signature_for_just_that(
+    shop: Shop, method: str, body: Any
+) -> None:
+    made = await staffed(shop)
+    founder, gate = await user_id(made.founder), await user_id(made.people["gate"])
+    other = made.people["owner"]
+    needed = await made.ask(other, method, f"/members/{founder}", body)
+    assert code(needed) == (403, "auth.confirmation_needed")
+    assert needed.error["details"]["target"] == f"{made.id}:{founder}"
+    for confirm in (f"organization.unmake_owner:{gate}", f"organization.make_owner:{founder}"):
+        answer = await made.ask(other, method, f"/members/{founder}", body, confirm=confirm)
+        assert answer.error["code"] in {"auth.confirmation_needed", "auth.confirmation_invalid"}, confirm
+    assert (await made.roles())[UUID(founder)] == "owner"
+    assert (await made.ask(other, method, f"/members/{gate}", body)).status == 200, "who is no owner"
+    confirm = f"organization.unmake_owner:{founder}"
+    assert (await made.ask(other, method, f"/members/{founder}", body, confirm=confirm)).status == 200
+    assert (await made.roles()).get(UUID(founder)) != "owner"
+
+
 async def test_a_confirmation_is_not_used_up_by_what_was_refused(shop: Shop) -> None:
     made = await agency(shop)
     other = await shop.person()
@@ -197,7 +220,8 @@ async def test_a_signature_does_one_thing_once(shop: Shop) -> None:
 
     promoting = (await signed(made.founder, "organization.make_owner", pair), "PUT", f"/members/{target}")
     assert (await ask(*promoting, {"role": "owner"})).status == 200
-    assert (await made.ask(made.founder, "PUT", f"/members/{target}", {"role": "manager"})).status == 200
+    demoting = (await signed(made.founder, "organization.unmake_owner", pair), "PUT", f"/members/{target}")
+    assert (await ask(*demoting, {"role": "manager"})).status == 200
     assert code(await ask(*promoting, {"role": "owner"})) == used
     inviting = (await signed(made.founder, "organization.invite_owner", made.id), "POST", "/invitations")
     assert (await ask(*inviting, {"role": "owner"})).status == 201
@@ -250,7 +274,10 @@ async def test_two_owners_who_go_at_once_leave_one(shop: Shop) -> None:
         ][number % 5]
         answers = await asyncio.gather(
             *(
-                made.ask(person, method, f"/members/{ids[id(target)]}", body)
+                made.ask(
+                    *(person, method, f"/members/{ids[id(target)]}", body),
+                    confirm="" if target is person else f"organization.unmake_owner:{ids[id(target)]}",
+                )
                 for person, (method, target, body) in zip((made.founder, other), acts, strict=True)
             )
         )
@@ -265,9 +292,11 @@ async def test_a_role_that_was_lost_while_waiting_for_the_lock_counts_no_more(sh
     owner = made.people["owner"]
     async with shop.database.transaction() as tx:
         await tx.execute("SELECT FROM organizations WHERE id = $1 FOR UPDATE", UUID(made.id))
+        founder = await user_id(made.founder)
+        unmaking = f"organization.unmake_owner:{founder}"
         waiting = [
             asyncio.create_task(made.ask(owner, "PUT", "", {"name": "Mine now"})),
-            asyncio.create_task(made.ask(owner, "DELETE", f"/members/{await user_id(made.founder)}")),
+            asyncio.create_task(made.ask(owner, "DELETE", f"/members/{founder}", confirm=unmaking)),
             asyncio.create_task(made.ask(owner, "POST", "/invitations", {"role": "manager"})),
         ]
         async with asyncio.timeout(20):

@@ -245,6 +245,26 @@ async def test_what_is_old_is_forgotten_with_its_causes(inland: Tower) -> None:
     assert await inland.database.fetchval("SELECT count(*) FROM alarm_causes") == 1
 
 
+async def test_a_storm_of_many_names_is_five_alarms_and_one_of_the_platform(inland: Tower) -> None:
+    def reuse(number: int) -> Cause:
+        return cause(inland, number, kind=AlarmKind.REFRESH_REUSE, subject=f"user:{number}", facts={})
+
+    await suspect(inland, *(reuse(number) for number in range(16)))
+    alarms = await inland.alarms()
+    assert len(alarms) == len(await inland.inbox()) == 6
+    [storm] = [one for one in alarms if one["subject"] == "platform"]
+    assert storm["count"] == 11
+    detail = await inland.boss.client("GET", f"{ALARMS}/{storm['id']}")
+    own = {one["subject"] for one in alarms} - {"platform"}
+    told = {one["facts"]["subject"] for one in detail.data["causes"]}
+    assert own | told == {f"user:{number}" for number in range(16)}, "nobody is left out"
+    inland.clock.pass_by(minutes=15, seconds=1)
+    await suspect(inland, reuse(99))
+    assert (await inland.alarms())[-1]["subject"] == "user:99", "calm again"
+    await suspect(inland, *(cause(inland, 500 + at, subject=f"contract {at}") for at in range(8)))
+    assert len(await inland.alarms("?kind=balance_drift")) == 8, "what no stranger causes is told each"
+
+
 # --- real causes that need no chain ---
 
 
@@ -260,9 +280,10 @@ async def test_a_refresh_token_that_is_used_twice_is_an_alarm_and_two_tabs_are_n
     thief = inland.browser(user_agent=SAFARI, client="198.51.100.1")
     assert (await thief.refresh(second)).code == "auth.refresh_reused"
     [alarm] = await inland.alarms()
+    known = bytes.fromhex(wallet.address[2:])
     assert (alarm["kind"], alarm["subject"], alarm["severity"]) == (
         "refresh_reuse",
-        wallet.address,
+        f"user:{await inland.database.fetchval('SELECT user_id FROM wallets WHERE address = $1', known)}",
         "warning",
     )
     assert alarm["facts"] == {"device": "Firefox on Linux"}
@@ -301,17 +322,21 @@ async def test_other_warnings_to_users_are_no_alarms(inland: Tower) -> None:
 
 async def test_a_handler_that_hears_a_message_twice_raises_one_alarm(database_url: str) -> None:
     async with built(database_url, works=False) as tower:
-        told = {"title": "…", "text": "…", "kind": "security", "about": "session_reuse", "device": "x"}
-        data = json.dumps(told).encode()
-        wallet = checksum(Address(b"\xad" * 20))
-        message = Relayed(7, f"user:{wallet}", "notification", data, None, None, 0)
+        told = {"title": "…", "text": "…", "kind": "security", "about": "session_reuse", "device": "<x>"}
+        user, wallets = str(uuid7()), [checksum(Address(bytes([number]) * 20)) for number in (1, 2)]
+        data = json.dumps(told | {"user": user, "session": str(uuid7())}).encode()
+        heard = [
+            Relayed(number, f"user:{whose}", "notification", data, None, None, 0)
+            for number, whose in enumerate((user, *wallets, user), 7)
+        ]
         hearing = Hearing({}, tower.clock)
         for _ in range(2):
             async with tower.database.transaction() as tx:
-                await hearing(tx, [message, message])
+                await hearing(tx, heard)
         async with tower.working(), tower.relaying():
             [alarm] = await tower.alarms()
-        assert alarm["count"] == 1
+        assert (alarm["count"], alarm["subject"]) == (1, f"user:{user}")
+        assert alarm["facts"] == {"device": "x"}
 
 
 async def test_hearing_waits_for_nobody_who_raises_the_same_alarm(database_url: str) -> None:
@@ -357,9 +382,9 @@ async def test_relays_and_workers_that_are_killed_raise_each_alarm_once(
         try:
             for at in range(number):
                 wallet = checksum(Address(at.to_bytes(20)))
-                data = {"title": "…", "text": "…", "kind": "security", "about": "session_reuse"}
+                data = {"address": wallet, "granted": True, "by": checksum(BOSS)}
                 async with database.transaction() as tx:
-                    await publish(tx, [Message((f"user:{wallet}",), "notification", data)])
+                    await publish(tx, [Message(("platform",), "admin_changed", data)])
                 if at % 20 == 19:
                     async with asyncio.timeout(120):
                         while await told() <= at - 19 + randomness.randrange(1, 15):

@@ -7,7 +7,7 @@ for its owner in another way gets no further.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -38,11 +38,16 @@ _PLATFORM = "platform"
 _ADDRESS_DIGITS = 40
 
 
+Leave = Callable[[Tx, UUID, datetime], Awaitable[None]]
+"""Ends what slices above keep open in the name of a user who is suspended; `entry` hands it in."""
+
+
 class Administrators:
     """Knows the administrators: those of the configuration, and with the database the appointed ones."""
 
-    def __init__(self, configured: Collection[Address] = ()) -> None:
+    def __init__(self, configured: Collection[Address] = (), leave: Leave | None = None) -> None:
         self.configured = frozenset(configured)
+        self._leave = leave
 
     async def include(self, database: Database | Connection, address: Address | None) -> bool:
         """Return whether a wallet administers the platform now."""
@@ -117,6 +122,8 @@ class Administrators:
     async def suspend(self, tx: Tx, user_id: UUID, *, now: datetime) -> Sequence[UUID]:
         """End all of a user's sessions and keys and let them in no more; return what was live.
 
+        What they offered in organizations ends too.
+
         Raises:
             UserNotFound, AlreadySuspended: as they say.
             AdministratorProtected: one of the user's wallets administers the platform.
@@ -129,7 +136,10 @@ class Administrators:
         granted = await adminstore.lock_granted(tx)
         if (granted | self.configured) & set(await store.addresses_of(tx, user_id)):
             raise AdministratorProtected
-        return await adminstore.end_everything(tx, user_id, now=now)
+        ended = await adminstore.end_everything(tx, user_id, now=now)
+        if self._leave is not None:
+            await self._leave(tx, user_id, now)
+        return ended
 
     async def users(self, database: Database, part: UserFilter) -> Page[User]:
         """Return a part of the users, the newest first, or those that are searched for."""

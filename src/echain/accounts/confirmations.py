@@ -36,6 +36,8 @@ from echain.kernel.time import rfc3339
 HEADER: Final = "echain-confirmation"
 MOST_OPEN: Final = 10
 """How many a session may have open; the oldest give way."""
+MOST_FAILURES: Final = 5
+"""With so many wrong signatures a confirmation is over."""
 
 _SHOWN: Final = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):(0x[0-9a-fA-F]+)")
 
@@ -112,11 +114,11 @@ async def verify(
     Raises:
         ConfirmationNeeded: none is shown; the details say what to ask for.
         ConfirmationInvalid: it was used, has expired, or is for something or somebody else, or the wallet
-            did not sign it.
+            did not sign it: that counts as a guess, and five times end it.
         SignatureUnverifiable: the contract could not be asked.
     """
     if not header:
-        raise ConfirmationNeeded(action=action, target=target, ask="POST /api/v1/auth/confirmations")
+        raise needed(action, target)
     shown = _SHOWN.fullmatch(header)
     asked = shown and await confirmationstore.find(database, UUID(shown[1]), now=now)
     if not shown or not asked or not _is_for(asked, caller, action, target):
@@ -130,8 +132,14 @@ async def verify(
             if wallets is None or not await wallets.accepts(asked.chain_id, asked.address, digest, signature):
                 raise
     except (SignatureInvalid, SignatureMalformed) as error:
-        raise ConfirmationInvalid from error
+        await confirmationstore.fail(database, asked.id, most=MOST_FAILURES, now=now)
+        raise ConfirmationInvalid.guessed() from error
     return Confirmed(asked.id, asked.session_id, now)
+
+
+def needed(action: str, target: str) -> ConfirmationNeeded:
+    """Return the refusal of what nobody has signed for; its details say what to ask for."""
+    return ConfirmationNeeded(action=action, target=target, ask="POST /api/v1/auth/confirmations")
 
 
 async def consume(tx: Tx, confirmed: Confirmed) -> None:

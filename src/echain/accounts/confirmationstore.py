@@ -66,6 +66,20 @@ async def find(database: Database, confirmation_id: UUID, *, now: datetime) -> A
     return None if row is None else Asked(**row)
 
 
+async def fail(database: Database, confirmation_id: UUID, *, most: int, now: datetime) -> None:
+    """Count a wrong signature; the confirmation is over with the ``most``-th of them."""
+    await database.execute(
+        """
+        UPDATE confirmations
+        SET failures = failures + 1, expires_at = CASE WHEN failures + 1 < $2 THEN expires_at ELSE $3 END
+        WHERE id = $1 AND expires_at > $3
+        """,
+        confirmation_id,
+        most,
+        now,
+    )
+
+
 async def delete(tx: Tx, confirmation_id: UUID, session_id: UUID, *, now: datetime) -> bool:
     """Consume the confirmation; False when it is gone or has expired.
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from echain.accounts import keys
+from echain.accounts import keys, telling
 from echain.accounts.admintypes import UserSuspended
 from echain.accounts.authentication import Authenticator
 from echain.accounts.types import ApiKey, ApiKeyNotFound, Ended, IssuedKey, KeyLimits, TooManyKeys
@@ -30,6 +30,10 @@ from echain.infra.database import Database
 
 TAG: Final = SESSIONS_ONLY
 _NO_STORE: Final = (("Cache-Control", "no-store"),)
+_WARNING: Final = (
+    "It acts in your name until it expires or is revoked. If you did not make it, sign out everywhere and "
+    "revoke your API keys."
+)
 
 
 KeyName = Annotated[str, msgspec.Meta(min_length=1, max_length=80, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -109,6 +113,9 @@ def _making(database: Database, scopes: Collection[str], most: KeyLimits) -> End
             diff = {"scopes": [None, issued.scopes], "expiresAt": [None, issued.expires_at]}
             new = changed({}, _told(issued)) | diff
             await call.audit(tx, "api_key.created", resource=f"api_key:{issued.id}", diff=new)
+            await telling.tell(
+                tx, call.user.id, about="api_key_created", title="An API key was made", text=_WARNING
+            )
         return Reply(issued, headers=_NO_STORE)
 
     return create

@@ -133,6 +133,11 @@ def _check_limits(limits: KeyLimits, most: KeyLimits) -> None:
             raise invalid_field(f"limits.{name}", f"is at most {bound}, which is what you may do yourself")
 
 
+async def revoke_all(tx: Tx, user_id: UUID, *, now: datetime) -> Sequence[UUID]:
+    """End all keys of a user, in every process once ``tx`` commits; return which were live."""
+    return await keystore.revoke_all(tx, user_id, now=now)
+
+
 async def revoke(tx: Tx, user_id: UUID, key_id: UUID, *, now: datetime) -> None:
     """End a key, in every process once ``tx`` commits.
 

@@ -168,3 +168,24 @@ async def revoke_key(tx: Tx, user_id: UUID, key_id: UUID, *, now: datetime) -> b
         now,
     )
     return row is not None
+
+
+async def revoke_all(tx: Tx, user_id: UUID, *, now: datetime) -> list[UUID]:
+    """End all live keys of a user, telling all processes at commit; return which.
+
+    The user's row is locked first: a key that is being made is waited for, and ended too.
+    """
+    await tx.execute("SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", user_id)
+    rows = await tx.fetch(
+        """
+        WITH live AS (
+            SELECT id FROM api_keys WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2
+            ORDER BY id FOR UPDATE
+        )
+        UPDATE api_keys SET revoked_at = $2 FROM live WHERE api_keys.id = live.id
+        RETURNING api_keys.id, pg_notify('session_ended', api_keys.id::text)
+        """,
+        user_id,
+        now,
+    )
+    return [row["id"] for row in rows]

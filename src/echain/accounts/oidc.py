@@ -15,7 +15,7 @@ from uuid import UUID
 
 import msgspec
 
-from echain.accounts import oidcstore, service, store
+from echain.accounts import oidcstore, service, telling
 from echain.accounts.accesstokens import AccessTokens
 from echain.accounts.oidcprovider import Provider
 from echain.accounts.oidcrules import LEEWAY_SECONDS, START_LIFE, email_allowed
@@ -34,13 +34,10 @@ from echain.accounts.oidctypes import (
 )
 from echain.accounts.types import Grant
 from echain.edge.http import Caller
-from echain.infra import outbox
 from echain.infra.crypto import DataKeys
 from echain.infra.database import Database, Tx
 from echain.infra.personal import Holding, Section, Subject
-from echain.kernel.evm import checksum
 from echain.kernel.ids import uuid7
-from echain.kernel.messages import Message
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -267,15 +264,12 @@ async def _forget(tx: Tx, subject: Subject, _now: datetime) -> None:
 
 
 async def _tell(tx: Tx, user_id: UUID, done: str, text: str) -> None:
-    told = {
-        "title": f"A sign-in provider was {done}",
-        "text": f"{text} If this was not you, sign out everywhere.",
-        "kind": "security",
-        "about": f"identity_{done}",
-    }
-    wallets = await store.addresses_of(tx, user_id)
-    await outbox.publish(
-        tx, [Message((f"user:{checksum(wallet)}",), "notification", told) for wallet in wallets]
+    await telling.tell(
+        tx,
+        user_id,
+        about=f"identity_{done}",
+        title=f"A sign-in provider was {done}",
+        text=f"{text} If this was not you, sign out everywhere and revoke your API keys.",
     )
 
 

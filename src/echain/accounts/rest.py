@@ -303,7 +303,8 @@ def _refresh_endpoint(database: Database, authenticator: Authenticator, pages: O
     async def refresh(call: Call[Nothing, Nothing, Refresh]) -> Reply:
         token = call.body.refresh_token
         shown = cookie_of(call) if token is None else token
-        client = f"{call.client}\n{call.headers.get('user-agent', '')}"
+        # Not the address: who goes from one network to another sends the same request again from there.
+        client = call.headers.get("user-agent", "")
         async with database.transaction() as tx:
             outcome = await service.refresh(tx, authenticator.tokens, shown, client=client, now=call.now)
             if isinstance(outcome, service.Reused):

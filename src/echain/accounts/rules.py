@@ -31,6 +31,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "organization.delete": "Delete the organization {0}.",
     "organization.hand_over": "Hand the organization {0} over to the user {1}.",
     "organization.invite_owner": "Invite another owner to the organization {0}.",
+    "organization.unmake_owner": "Take the role of an owner of the organization {0} from the user {1}.",
     "organization.make_owner": "Make the user {1} an owner of the organization {0}.",
 }
 """What a wallet signs before such a thing is done, in the characters that EIP-4361 allows a statement; the
@@ -38,7 +39,8 @@ braces take the parts of the target."""
 
 _TARGET: Final = re.compile(r"[A-Za-z0-9._-]{1,100}(?::[A-Za-z0-9._-]{1,100})*")
 
-_MAX_DEVICE: Final = 100
+_MAX_DEVICE: Final = 40
+_PLAIN: Final = re.compile(r"[A-Za-z0-9. -]")
 
 # The first match counts: browsers name those they descend from, systems those they look like.
 _BROWSERS: Final = (
@@ -114,12 +116,16 @@ def sentence(action: str, target: str) -> str | None:
 
 
 def device_name(user_agent: str) -> str:
-    """Return what people call the device that sends this User-Agent; at most 100 printable characters."""
+    """Return what people call the device that sends this User-Agent; at most 40 characters.
+
+    Of one that we do not know only letters, digits, points, hyphens are kept: the name is shown to others
+    than its sender, and is to hold no address nor anything that a page or a terminal could read.
+    """
     browser = next((name for mark, name in _BROWSERS if mark in user_agent), None)
     system = next((name for mark, name in _SYSTEMS if mark in user_agent), None)
     if browser and system:
         return f"{browser} on {system}"
-    product = "".join(filter(str.isprintable, user_agent.partition(" ")[0]))
+    product = "".join(_PLAIN.findall(user_agent.partition(" ")[0]))
     return browser or system or product[:_MAX_DEVICE] or "unknown device"
 
 

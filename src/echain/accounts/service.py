@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from echain.accounts import rules, siwe, store
+from echain.accounts import rules, siwe, store, telling
 from echain.accounts.accesstokens import AccessTokens
 from echain.accounts.admins import Administrators
 from echain.accounts.admintypes import UserSuspended
@@ -38,16 +38,15 @@ from echain.accounts.types import (
     SessionNotFound,
     SignatureInvalid,
     SignatureMalformed,
+    WalletPresent,
     WalletTaken,
 )
 from echain.chain.contractwallet import ContractWallets
 from echain.edge.http import Caller
-from echain.infra import outbox
 from echain.infra.database import Connection, Database, Tx
 from echain.kernel.errors import invalid_field
 from echain.kernel.evm import Address, checksum
 from echain.kernel.ids import uuid7
-from echain.kernel.messages import Message
 from echain.kernel.time import Clock
 
 MAX_SESSIONS_SHOWN: Final = 100
@@ -157,6 +156,19 @@ async def add_wallet(tx: Tx, proof: Proof, user_id: UUID, *, browser: str | None
         raise WalletTaken
 
 
+async def require_no_wallet(tx: Tx, user_id: UUID) -> None:
+    """Refuse a user who has a wallet, and let no other be added to them until ``tx`` ends.
+
+    Call it first: who erases the user holds their row while waiting for whatever else refers to it.
+
+    Raises:
+        WalletPresent: they have one, perhaps since a moment ago.
+    """
+    await store.lock_user(tx, user_id)
+    if await store.addresses_of(tx, user_id):
+        raise WalletPresent
+
+
 async def open_session(
     tx: Tx,
     tokens: AccessTokens,
@@ -186,6 +198,8 @@ async def refresh(tx: Tx, tokens: AccessTokens, token: str, *, client: str, now:
 
     ``client`` describes the sender; the same one may repeat itself within 10 s and gets the same tokens.
     Anybody else who shows a used token ends the session, in ``tx``, which must commit before the answer.
+    A thief who describes themselves alike gets the same successor within these 10 s and no line of their own:
+    whichever of the two uses it second shows a used token, and the session ends then.
 
     Raises:
         RefreshTokenUnknown: no such token, or its session ended or expired.
@@ -264,6 +278,11 @@ async def users_of(connection: Connection, addresses: Collection[Address]) -> di
     return {Address(row["address"]): row["user_id"] for row in rows}
 
 
+async def known(connection: Connection, users: Collection[UUID]) -> set[UUID]:
+    """Return which of these users there are."""
+    return await store.known(connection, users) if users else set()
+
+
 async def addresses_of(connection: Connection, user_id: UUID) -> Sequence[Address]:
     """Return a user's wallets, the first that signed in first."""
     return await store.addresses_of(connection, user_id)
@@ -272,16 +291,14 @@ async def addresses_of(connection: Connection, user_id: UUID) -> Sequence[Addres
 async def _end_stolen(tx: Tx, session: store.NewSession, *, now: datetime) -> None:
     if not await store.end_session(tx, session.user_id, session.id, by="reuse", now=now):
         return
-    told = {
-        "title": "A session was ended",
-        "text": f"{session.device}: a refresh token was used twice, so it may be stolen. Sign in again.",
-        "kind": "security",
-        "about": "session_reuse",
-        "device": session.device,
-    }
-    wallets = await store.addresses_of(tx, session.user_id)
-    await outbox.publish(
-        tx, [Message((f"user:{checksum(wallet)}",), "notification", told) for wallet in wallets]
+    await telling.tell(
+        tx,
+        session.user_id,
+        about="session_reuse",
+        title="A session was ended",
+        text=f"{session.device}: a refresh token was used twice, so it may be stolen. Sign in again.",
+        device=session.device,
+        session=str(session.id),
     )
 
 

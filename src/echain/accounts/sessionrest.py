@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from echain.accounts import service
+from echain.accounts import keys, service
 from echain.accounts.authentication import Authenticator
 from echain.accounts.types import Ended, Me, Session, SessionNotFound
 from echain.edge.http import Auth, Call, Caller, Endpoint, Nothing, Reply, delete, get, post, put
@@ -21,6 +21,12 @@ class SessionPath(msgspec.Struct, frozen=True):
     """A session in a path."""
 
     id: UUID
+
+
+class Everywhere(msgspec.Struct, frozen=True):
+    """What ends besides all sessions."""
+
+    keys: Annotated[bool, msgspec.Meta(description="Revoke all API keys as well")] = False
 
 
 class DeviceName(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -99,14 +105,26 @@ def _ending(database: Database, authenticator: Authenticator) -> list[Endpoint]:
         authenticator.forget({session})
         return ended(call, 1, mine=True)
 
-    @delete("/api/v1/auth/sessions", summary="Sign out everywhere", tag=TAG, answer=Ended, auth=Auth.USER)
-    async def logout_everywhere(call: Call[Nothing, Nothing, Nothing]) -> Reply:
+    @delete(
+        "/api/v1/auth/sessions",
+        summary="Sign out everywhere",
+        tag=TAG,
+        answer=Ended,
+        auth=Auth.USER,
+        query=Everywhere,
+        description="API keys go on, unless `keys=true` revokes them too: whoever had a session may have "
+        "made one. `ended` counts both.",
+    )
+    async def logout_everywhere(call: Call[Nothing, Everywhere, Nothing]) -> Reply:
         async with database.transaction() as tx:
+            # Keys first: they lock the user, whom others lock before sessions.
+            revoked = await keys.revoke_all(tx, call.user.id, now=call.now) if call.query.keys else ()
             sessions = await service.sign_out_everywhere(tx, call.user.id, now=call.now)
-            diff = {"ended": [None, [str(session) for session in sessions]]}
+            gone = [*sessions, *revoked]
+            diff = {"ended": [None, [str(one) for one in gone]]}
             await call.audit(tx, "session.all_ended", resource=f"user:{call.user.id}", diff=diff)
-        authenticator.forget(set(sessions))
-        return ended(call, len(sessions), mine=True)
+        authenticator.forget(set(gone))
+        return ended(call, len(gone), mine=True)
 
     @delete(
         "/api/v1/auth/sessions/{id}",

@@ -156,6 +156,11 @@ async def user_of_wallet(tx: Tx, address: Address, *, new_id: UUID, now: datetim
     return row["user_id"]
 
 
+async def lock_user(tx: Tx, user_id: UUID) -> None:
+    """Let what adds to a user take turns until ``tx`` ends; who only refers to them does not wait."""
+    await tx.execute("SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", user_id)
+
+
 async def give_wallet(tx: Tx, address: Address, user_id: UUID, *, now: datetime) -> UUID:
     """Return whose wallet this is: a given user's, unless it was somebody's before."""
     row = await tx.fetchrow(
@@ -378,6 +383,12 @@ async def users_of(connection: Connection, addresses: Collection[Address]) -> Se
     return await connection.fetch(
         "SELECT address, user_id FROM wallets WHERE address = ANY($1)", list(addresses)
     )
+
+
+async def known(connection: Connection, users: Collection[UUID]) -> set[UUID]:
+    """Return which of these users there are."""
+    rows = await connection.fetch("SELECT id FROM users WHERE id = ANY($1)", list(users))
+    return {row["id"] for row in rows}
 
 
 async def addresses_of(connection: Connection, user_id: UUID) -> Sequence[Address]:

@@ -268,6 +268,13 @@ class ConfirmationInvalid(EchainError):
     kind = Kind.FORBIDDEN
     code = "auth.confirmation_invalid"
 
+    @classmethod
+    def guessed(cls) -> Self:
+        """Return it for a signature that is not the wallet's: whoever shows it tries what does not hold."""
+        error = cls()
+        error.guess = True
+        return error
+
 
 class AccessTokenInvalid(EchainError):
     """The access token is unknown or expired, or its session ended; refresh it or sign in again."""

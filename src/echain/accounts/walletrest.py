@@ -56,6 +56,7 @@ def endpoints(
             database, wallets, call.body.message, call.body.signature, party, browser=browser, now=call.now
         )
         async with database.transaction() as tx:
+            await service.require_no_wallet(tx, user.id)
             if not await oidcstore.hold_session(tx, user.session, user.id, now=call.now):
                 raise AccessTokenInvalid
             await service.add_wallet(tx, proof, user.id, browser=browser, now=call.now)

@@ -34,7 +34,7 @@ from echain.webhooks import personal as webhooks
 async def _forget_traffic(tx: Tx, subject: Subject, _now: datetime) -> None:
     """Forget kept answers, and the words of what the user's channels told within a day."""
     await forget_answers(tx, f"user:{subject.user_id}")
-    channels = [f"user:{checksum(wallet)}" for wallet in subject.wallets]
+    channels = [f"user:{subject.user_id}", *(f"user:{checksum(wallet)}" for wallet in subject.wallets)]
     await messagestore.blank(tx, channels, "notification")
 
 

@@ -22,6 +22,7 @@ from echain.infra.jobs import Handler, JobKind
 from echain.kernel.time import utc_now
 from echain.notify.rendering import Templates
 from echain.notify.service import Reach
+from echain.organizations import inviting
 from echain.security import deskrest, jobs
 from echain.security import rest as alarms_rest
 from echain.security.hearing import NAME, Hearing, Valuables
@@ -33,7 +34,7 @@ __all__ = ["NAME", "administrators", "hearing", "security_endpoints", "security_
 
 def administrators(config: Config) -> Administrators:
     """Return who administers this platform, the appointed ones not counted."""
-    return Administrators(config.admins)
+    return Administrators(config.admins, inviting.leave)
 
 
 def hearing(config: Config) -> Hearing:

@@ -14,7 +14,8 @@ SCHEMA: Final = 1
 class Message(msgspec.Struct, frozen=True):
     """A fact, and the channels on which it is told.
 
-    A channel is ``event:<id>``, ``user:<address>``, ``organizer:<address>``, ``market`` or ``platform``;
+    A channel is ``event:<id>``, ``user:<address>``, ``organizer:<address>``, ``market`` or ``platform``, and
+    ``user:<id>``, which is heard inside alone;
     ``data`` holds plain JSON values with decimal strings for amounts, as `TYPES` says of its type.
     ``block_number`` is set when a block said so, so that a reorg can name what no longer holds.
     """
@@ -28,6 +29,8 @@ class Message(msgspec.Struct, frozen=True):
 
 _UUID: Final = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 EventId: TypeAlias = Annotated[str, msgspec.Meta(pattern=_UUID)]
+UserId: TypeAlias = Annotated[str, msgspec.Meta(pattern=_UUID)]
+SessionId: TypeAlias = Annotated[str, msgspec.Meta(pattern=_UUID)]
 GateId: TypeAlias = Annotated[str, msgspec.Meta(pattern=_UUID)]
 TicketId: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[0-9]+-0x[0-9a-f]{40}-[0-9]+$")]
 Account: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^0x[0-9a-fA-F]{40}$")]
@@ -165,7 +168,11 @@ class Registered(_Data, frozen=True, kw_only=True):
 
 
 class Notification(_Data, frozen=True, kw_only=True):
-    """``id`` is the notification's in the API; without one, ``about`` names what another part tells."""
+    """``id`` is the notification's in the API; without one, ``about`` names what another part tells.
+
+    ``user`` is whom it concerns, who is told once however many wallets' channels it comes on; ``session`` is
+    the one that it is about.
+    """
 
     title: str
     text: str
@@ -174,6 +181,8 @@ class Notification(_Data, frozen=True, kw_only=True):
     event_id: EventId | msgspec.UnsetType = msgspec.UNSET
     about: str | msgspec.UnsetType = msgspec.UNSET
     device: str | msgspec.UnsetType = msgspec.UNSET
+    user: UserId | msgspec.UnsetType = msgspec.UNSET
+    session: SessionId | msgspec.UnsetType = msgspec.UNSET
 
 
 class AdminChanged(_Data, frozen=True, kw_only=True):

@@ -10,11 +10,13 @@ import msgspec
 
 from echain.events.types import Described
 from echain.infra.relay import Relayed
-from echain.kernel.evm import Address
+from echain.kernel.evm import ZERO_ADDRESS, Address, to_hex
 from echain.notify.facts import EventFacts, Facts, Told
 from echain.notify.types import Notice, NoticeKind
 
 _SECURITY: Final = "security"
+NO_WALLET: Final = to_hex(ZERO_ADDRESS)
+"""Stands for the wallet of what is told to a user, not to one of their wallets."""
 
 _TITLE: Final = 200
 _PLACE: Final = 750
@@ -136,9 +138,12 @@ def _said(message: Relayed, data: Mapping[str, Any]) -> Iterable[Notice]:
     """Read what another part of the platform tells a user; what comes from here has an id and is not it."""
     if data.get("kind") == _SECURITY and "id" not in data:
         told = Told(data["title"], data["text"], data.get("about"), data.get("device", ""))
-        address = message.channel.partition(":")[2]
-        notice = _notice(message, NoticeKind.SECURITY, address, Facts(told=told), event_id=None)
-        yield msgspec.structs.replace(notice, live=True)
+        whose, user = message.channel.partition(":")[2], data.get("user")
+        # Told to the user, however many wallets' channels say it too.
+        if user is None or user == whose:
+            address = NO_WALLET if user else whose
+            notice = _notice(message, NoticeKind.SECURITY, address, Facts(told=told), event_id=None)
+            yield msgspec.structs.replace(notice, live=True, user_id=UUID(user) if user else None)
 
 
 _READERS: Final = {

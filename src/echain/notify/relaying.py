@@ -7,7 +7,6 @@ from datetime import datetime
 
 import structlog
 
-from echain.accounts import service as accounts
 from echain.events import service as events
 from echain.infra.database import Tx
 from echain.infra.jobs import enqueue
@@ -64,8 +63,7 @@ class Listener:
 
 async def _described(tx: Tx, heard: Heard) -> list[Notice]:
     """Return the notices of people we know with their events; those whose event a reorg took are left out."""
-    people = await accounts.users_of(tx, {notice.address for notice in heard.notices})
-    notices = [notice for notice in heard.notices if notice.address in people]
+    notices = [notice for _, notice in await service.with_users(tx, heard.notices)]
     known = await events.described(tx, {notice.event_id for notice in notices if notice.event_id})
     return [
         with_event(notice, known.get(notice.event_id) if notice.event_id else None)

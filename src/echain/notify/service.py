@@ -59,8 +59,7 @@ async def tell(
     Each is a live message too, where the app is to show it and it was not known yet; but not what was one
     before. Returns user and occasion of all notices that concern somebody, new or not.
     """
-    users = await accounts.users_of(tx, {notice.address for notice in notices})
-    told = [(users[notice.address], notice) for notice in notices if notice.address in users]
+    told = await with_users(tx, notices)
     if not told:
         return []
     settings = await store.settings_of(tx, {user_id for user_id, _ in told})
@@ -78,6 +77,19 @@ async def tell(
         ],
     )
     return [(user_id, notice.occasion) for user_id, notice in told]
+
+
+async def with_users(connection: Connection, notices: Sequence[Notice]) -> list[tuple[UUID, Notice]]:
+    """Return the notices of people we know, each with its user."""
+    wallets = {notice.address for notice in notices if notice.user_id is None}
+    users = await accounts.users_of(connection, wallets)
+    there = await accounts.known(connection, {one.user_id for one in notices if one.user_id is not None})
+    whose = [(one.user_id or users.get(one.address), one) for one in notices]
+    return [
+        (user_id, notice)
+        for user_id, notice in whose
+        if user_id is not None and (notice.user_id is None or user_id in there)
+    ]
 
 
 async def settle(tx: Tx, known: Collection[tuple[UUID, str]], reach: Reach, *, now: datetime) -> None:

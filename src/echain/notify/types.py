@@ -34,7 +34,7 @@ Rhythm = Literal["off", "daily", "weekly"]
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """One thing to tell one wallet, before it is known whose it is.
+    """One thing to tell one wallet, before it is known whose it is; or one user, with or without a wallet.
 
     ``occasion`` names the fact, so that it is told once. ``source`` is the message it came from; with
     ``chain_id`` and ``block_number`` the block that said so. ``live``: the wallet's own channel has told it.
@@ -49,6 +49,7 @@ class Notice(msgspec.Struct, frozen=True):
     chain_id: int | None = None
     block_number: int | None = None
     live: bool = False
+    user_id: UUID | None = None
 
 
 class Settings(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 
 from echain.accounts import confirmations
+from echain.accounts.admintypes import UserSuspended
 from echain.edge.http import Auth, Call, Endpoint, Nothing, Reply, delete, get, post
 from echain.infra.crypto import DataKeys
 from echain.infra.database import Database
@@ -86,7 +87,7 @@ def _inviting_endpoints(surface: Surface) -> list[Endpoint]:
         auth=Auth.USER,
         idempotent=True,
         shows_secret=True,
-        errors=(*MEMBER_ERRORS, TooManyInvitations, MailUnavailable, *CONFIRMATION_ERRORS),
+        errors=(*MEMBER_ERRORS, TooManyInvitations, MailUnavailable, UserSuspended, *CONFIRMATION_ERRORS),
         description="One person may accept it within seven days. Owners invite to any role, managers to "
         "gates. To invite an owner asks for a confirmation of `organization.invite_owner` with the "
         "organization's id as target.",
@@ -174,7 +175,14 @@ def _invited_endpoints(database: Database) -> list[Endpoint]:
         answer=Organization,
         body=Token,
         auth=Auth.USER,
-        errors=(InvitationUnknown, InvitationOver, AlreadyMember, TooManyMembers, TooManyOrganizations),
+        errors=(
+            InvitationUnknown,
+            InvitationOver,
+            AlreadyMember,
+            TooManyMembers,
+            TooManyOrganizations,
+            UserSuspended,
+        ),
         description="You are a member in the role that it names, which nothing in the request can change.",
     )
     async def accept(call: Call[Nothing, Nothing, Token]) -> Organization:

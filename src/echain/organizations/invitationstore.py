@@ -173,6 +173,19 @@ async def revoke_of(
     )
 
 
+async def revoke_offers(tx: Tx, user_id: UUID, *, now: datetime) -> None:
+    """Revoke whatever a user has open, in all organizations."""
+    await tx.execute(
+        """
+        UPDATE invitations SET ended_at = $2, ended_how = 'revoked', sealed = NULL
+         WHERE id IN (SELECT id FROM invitations WHERE invited_by = $1 AND ended_at IS NULL
+                       ORDER BY id FOR UPDATE)
+        """,
+        user_id,
+        now,
+    )
+
+
 async def revoke_all(tx: Tx, organization_ids: Collection[UUID], *, now: datetime) -> None:
     """Revoke what organizations that end have open.
 

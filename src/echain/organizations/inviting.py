@@ -123,6 +123,11 @@ async def invite(
     )
 
 
+async def leave(tx: Tx, user_id: UUID, now: datetime) -> None:
+    """Revoke all invitations of a user who is let in no more."""
+    await invitationstore.revoke_offers(tx, user_id, now=now)
+
+
 async def open_invitations(
     connection: Connection | Database, caller: Caller, organization_id: UUID, keys: DataKeys, *, now: datetime
 ) -> list[Invitation]:

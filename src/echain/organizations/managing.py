@@ -204,6 +204,12 @@ async def check_owner(connection: Connection | Database, caller: Caller, organiz
     await service.require_of(connection, caller, organization_id, Permission.MEMBERS)
 
 
+async def owns(connection: Connection | Database, organization_id: UUID, user_id: UUID) -> bool:
+    """Return whether a user is an owner of an organization now."""
+    row = await store.role_in(connection, user_id, organization_id)
+    return row is not None and row["role"] == Role.OWNER
+
+
 async def change_role(
     tx: Tx, caller: Caller, organization_id: UUID, user_id: UUID, role: Role, *, now: datetime
 ) -> Change:

@@ -13,18 +13,21 @@ from echain.accounts.confirmations import Confirmed
 from echain.accounts.types import ConfirmationInvalid, ConfirmationNeeded, WalletNeeded
 from echain.chain.contractwallet import ContractWallets, SignatureUnverifiable
 from echain.edge.http import Auth, Call, Endpoint, Nothing, delete, post, put
-from echain.infra.database import Database
+from echain.infra.database import Database, Tx
 from echain.kernel.errors import EchainError
 from echain.organizations import managing
-from echain.organizations.managing import Holdings
+from echain.organizations.managing import Change, Holdings
 from echain.organizations.rest import MEMBER_ERRORS, PATH, TAG, MemberPath, OrganizationPath
-from echain.organizations.types import EventsRunning, Gone, LastOwner, Member, MemberNotFound, Role
+from echain.organizations.types import EventsRunning, Gone, LastOwner, Left, Member, MemberNotFound, Role
 
 CONFIRMATION_ERRORS: Final[Sequence[type[EchainError]]] = (
     ConfirmationNeeded,
     ConfirmationInvalid,
     SignatureUnverifiable,
 )
+
+
+UNMAKE: Final = "organization.unmake_owner"
 
 
 class NewRole(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,11 +59,33 @@ class Signatures(msgspec.Struct, frozen=True):
             self.database, self.wallets, call.user, header, action=action, target=target, now=call.now
         )
 
+    async def of_unmaking(self, call: Call[MemberPath, Any, Any]) -> Confirmed | None:
+        """Return the proof that the caller's wallet signed for unmaking another owner; None for anybody else.
+
+        Raises:
+            OrganizationNotFound, PermissionMissing: see `managing.check_owner`.
+            ConfirmationNeeded, ConfirmationInvalid, SignatureUnverifiable: see `confirmations.verify`.
+        """
+        organization_id, user = call.path.id, call.path.user
+        if user == call.user.id or not await managing.owns(self.database, organization_id, user):
+            return None
+        await managing.check_owner(self.database, call.user, organization_id)
+        return await self.of(call, UNMAKE, f"{organization_id}:{user}")
+
+
+async def _consume(tx: Tx, call: Call[MemberPath, Any, Any], change: Change, proof: Confirmed | None) -> None:
+    """Use up what confirmed a change of a role; refuse to unmake who became an owner only meanwhile."""
+    if proof is not None:
+        await confirmations.consume(tx, proof)
+    elif change.before is Role.OWNER and call.path.user != call.user.id:
+        raise confirmations.needed(UNMAKE, f"{call.path.id}:{call.path.user}")
+
 
 def endpoints(database: Database, holdings: Holdings, signatures: Signatures) -> list[Endpoint]:
-    """Return the routes of roles, of handing over and of deleting."""
+    """Return the routes of roles, of leaving and removing, of handing over and of deleting."""
     return [
         _role_endpoint(database, signatures),
+        _removal_endpoint(database, signatures),
         _hand_over_endpoint(database, signatures),
         _delete_endpoint(database, holdings, signatures),
     ]
@@ -76,19 +101,20 @@ def _role_endpoint(database: Database, signatures: Signatures) -> Endpoint:
         body=NewRole,
         auth=Auth.USER,
         errors=(*MEMBER_ERRORS, MemberNotFound, LastOwner, *CONFIRMATION_ERRORS),
-        description="To make somebody an owner asks for a confirmation of `organization.make_owner` with the "
-        "target `<organization>:<user>`.",
+        description="To make somebody an owner asks for a confirmation of `organization.make_owner`, and to "
+        "make another owner something else one of `organization.unmake_owner`, with the target "
+        "`<organization>:<user>`.",
     )
     async def change(call: Call[MemberPath, Nothing, NewRole]) -> Member:
         organization_id, user, role = call.path.id, call.path.user, call.body.role
-        proof = None
         if role is Role.OWNER:
             await managing.check_owner(database, call.user, organization_id)
             proof = await signatures.of(call, "organization.make_owner", f"{organization_id}:{user}")
+        else:
+            proof = await signatures.of_unmaking(call)
         async with database.transaction() as tx:
             change = await managing.change_role(tx, call.user, organization_id, user, role, now=call.now)
-            if proof is not None:
-                await confirmations.consume(tx, proof)
+            await _consume(tx, call, change, proof)
             await call.audit(
                 tx,
                 "member.role_changed",
@@ -99,6 +125,36 @@ def _role_endpoint(database: Database, signatures: Signatures) -> Endpoint:
             return await managing.member(tx, organization_id, user)
 
     return change
+
+
+def _removal_endpoint(database: Database, signatures: Signatures) -> Endpoint:
+    @delete(
+        PATH + "/{id}/members/{user}",
+        summary="Remove a member, or leave",
+        tag=TAG,
+        answer=Left,
+        path_params=MemberPath,
+        auth=Auth.USER,
+        errors=(*MEMBER_ERRORS, MemberNotFound, LastOwner, *CONFIRMATION_ERRORS),
+        description="Everybody may remove themselves; owners anybody, managers those at gates. To remove "
+        f"another owner asks for a confirmation of `{UNMAKE}` with the target `<organization>:<user>`.",
+    )
+    async def remove(call: Call[MemberPath, Nothing, Nothing]) -> Left:
+        user = call.path.user
+        proof = await signatures.of_unmaking(call)
+        async with database.transaction() as tx:
+            change = await managing.remove_member(tx, call.user, call.path.id, user, now=call.now)
+            await _consume(tx, call, change, proof)
+            await call.audit(
+                tx,
+                "member.left" if user == call.user.id else "member.removed",
+                resource=f"user:{user}",
+                organization=call.path.id,
+                diff={"role": [change.before, None]},
+            )
+        return Left(user)
+
+    return remove
 
 
 def _hand_over_endpoint(database: Database, signatures: Signatures) -> Endpoint:

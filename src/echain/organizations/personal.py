@@ -85,12 +85,13 @@ async def _lock(tx: Tx, subject: Subject, _now: datetime) -> None:
 
 
 async def _forget(tx: Tx, subject: Subject, now: datetime) -> None:
-    """End the organizations that nobody else is in, and leave the others.
+    """End the organizations that nobody else is in, and leave the others; what the user offered ends.
 
     A wallet whose organization goes on stays its organizer's: its events stand on the chain.
     """
     alone = await alone_in(tx, subject.user_id)
     await invitationstore.revoke_all(tx, alone, now=now)
+    await invitationstore.revoke_offers(tx, subject.user_id, now=now)
     await tx.execute("DELETE FROM organization_wallets WHERE organization_id = ANY($1)", alone)
     await tx.execute(
         "UPDATE organizations SET deleted_at = $2, name = $3 WHERE id = ANY($1)", alone, now, _ERASED

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 
+from echain.accounts.admintypes import UserSuspended
 from echain.accounts.types import WalletNeeded, address_of
 from echain.edge.http import AddressText, Auth, Call, Endpoint, Nothing, Reply, delete, get, post, put
 from echain.infra.database import Database
@@ -14,10 +15,7 @@ from echain.kernel.evm import checksum, parse_address
 from echain.organizations import managing
 from echain.organizations.managing import Holdings
 from echain.organizations.types import (
-    LastOwner,
-    Left,
     Member,
-    MemberNotFound,
     Organization,
     OrganizationNotFound,
     PermissionMissing,
@@ -65,7 +63,7 @@ def endpoints(database: Database, holdings: Holdings) -> list[Endpoint]:
         *_own_endpoints(database),
         *_organization_endpoints(database, holdings),
         *_wallet_endpoints(database, holdings),
-        *_member_endpoints(database),
+        _members_endpoint(database),
     ]
 
 
@@ -79,7 +77,7 @@ def _own_endpoints(database: Database) -> list[Endpoint]:
         status=201,
         auth=Auth.USER,
         idempotent=True,
-        errors=(TooManyOrganizations,),
+        errors=(TooManyOrganizations, UserSuspended),
         description="You are its owner. Add the wallet that you signed in with, and its events belong to it.",
     )
     async def create(call: Call[Nothing, Nothing, Name]) -> Reply:
@@ -199,7 +197,7 @@ def _wallet_endpoints(database: Database, holdings: Holdings) -> list[Endpoint]:
     return [add, remove]
 
 
-def _member_endpoints(database: Database) -> list[Endpoint]:
+def _members_endpoint(database: Database) -> Endpoint:
     @get(
         PATH + "/{id}/members",
         summary="List an organization's members",
@@ -212,27 +210,4 @@ def _member_endpoints(database: Database) -> list[Endpoint]:
     async def members(call: Call[OrganizationPath, Nothing, Nothing]) -> list[Member]:
         return await managing.members(database, call.user, call.path.id)
 
-    @delete(
-        PATH + "/{id}/members/{user}",
-        summary="Remove a member, or leave",
-        tag=TAG,
-        answer=Left,
-        path_params=MemberPath,
-        auth=Auth.USER,
-        errors=(*MEMBER_ERRORS, MemberNotFound, LastOwner),
-        description="Everybody may remove themselves; owners anybody, managers those at gates.",
-    )
-    async def remove(call: Call[MemberPath, Nothing, Nothing]) -> Left:
-        user = call.path.user
-        async with database.transaction() as tx:
-            change = await managing.remove_member(tx, call.user, call.path.id, user, now=call.now)
-            await call.audit(
-                tx,
-                "member.left" if user == call.user.id else "member.removed",
-                resource=f"user:{user}",
-                organization=call.path.id,
-                diff={"role": [change.before, None]},
-            )
-        return Left(user)
-
-    return [members, remove]
+    return members

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from echain.accounts.admintypes import UserSuspended
 from echain.infra.database import Connection, Database, Row, Tx
 from echain.kernel.evm import Address
 
@@ -130,8 +131,14 @@ async def tell_standing(tx: Tx, user_ids: Sequence[UUID]) -> None:
 
 
 async def lock_user(tx: Tx, user_id: UUID) -> None:
-    """Let what one user begins or joins take turns until the transaction ends."""
-    await tx.execute("SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", user_id)
+    """Let what one user begins, joins or offers take turns until the transaction ends.
+
+    Raises:
+        UserSuspended: an administrator has suspended the user, whose session ends everywhere only now.
+    """
+    row = await tx.fetchrow("SELECT suspended_at FROM users WHERE id = $1 FOR NO KEY UPDATE", user_id)
+    if row is not None and row["suspended_at"] is not None:
+        raise UserSuspended
 
 
 async def lock_for(tx: Tx, organization_id: UUID, user_id: UUID) -> bool:

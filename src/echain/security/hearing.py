@@ -199,13 +199,13 @@ def _told(message: Relayed, now: datetime) -> Iterable[Cause]:
 
 def _of_notification(message: Relayed, now: datetime) -> Iterable[Cause]:
     data = msgspec.json.decode(message.data, type=dict[str, Any])
-    if data.get("about") == "session_reuse" and "id" not in data:
-        wallet = message.channel.partition(":")[2]
+    # Wallets' channels tell the same again.
+    if data.get("about") == "session_reuse" and message.channel == f"user:{data.get('user')}":
         yield Cause(
             AlarmKind.REFRESH_REUSE,
-            wallet,
-            f"message {message.sequence}",
-            {"device": str(data.get("device", ""))[:100]},
+            message.channel,
+            f"session {data['session']}",
+            {"device": rules.shown_device(data.get("device", ""))},
             now,
         )
 

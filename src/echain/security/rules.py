@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
@@ -57,6 +58,33 @@ MOST_REFUSALS: Final = 40
 
 MOST_REFUSALS_ANYWHERE: Final = 500
 REFUSED_WITHIN: Final = timedelta(minutes=15)
+
+
+ANYBODYS: Final = frozenset(
+    {
+        AlarmKind.HIGH_VALUE,
+        AlarmKind.UNUSUAL_PURCHASE,
+        AlarmKind.UNUSUAL_TRANSFERS,
+        AlarmKind.UNUSUAL_PRICE,
+        AlarmKind.FAILED_SIGNATURES,
+        AlarmKind.REFRESH_REUSE,
+    }
+)
+"""What strangers can give reason for under any number of names, and so bury another alarm."""
+
+MOST_SUBJECTS: Final = 5
+CROWDED_WITHIN: Final = timedelta(minutes=15)
+"""So many alarms of one kind in such a time are told each; more join under `EVERYBODY`."""
+
+EVERYBODY: Final = "platform"
+"""The subject of what is about no single one."""
+
+_MOST_DEVICE: Final = 40
+
+
+def shown_device(device: object) -> str:
+    """Return a device's name as administrators are shown it: its sender may have written what they like."""
+    return "".join(re.findall(r"[A-Za-z0-9. -]", str(device)))[:_MOST_DEVICE]
 
 
 def is_outlier(price: int, median: int, sales: int) -> bool:

@@ -64,13 +64,21 @@ async def suspect(tx: Tx, causes: Sequence[Cause]) -> None:
 async def raise_alarm(tx: Tx, cause: Cause, watchmen: Watchmen, *, now: datetime) -> Raised | None:
     """Count a cause, and tell administrators when it makes a new alarm or makes one worse.
 
+    Of what strangers can cause under many names only the first few subjects in a while get alarms of their
+    own; the rest is one alarm of the platform, whose causes say about whom they are.
+
     Returns what is to be told beyond the database; None for a cause that is known or only joins an alarm.
     """
-    await store.lock_subject(tx, cause.kind, cause.subject)
+    crowd = cause.kind in rules.ANYBODYS
+    await store.lock_subject(tx, cause.kind, "" if crowd else cause.subject)
     if await store.is_known(tx, cause.name):
         return None
     severity = cause.severity or rules.SEVERITIES[cause.kind]
     joined = await store.join(tx, cause, severity)
+    if joined is None and crowd and await _crowded(tx, cause):
+        facts = {**cause.facts, "subject": cause.subject}
+        cause = msgspec.structs.replace(cause, subject=rules.EVERYBODY, facts=facts)
+        joined = await store.join(tx, cause, severity)
     if joined is None:
         alarm_id, count = uuid7(), 1
         joins_until = cause.at + rules.JOINED_FOR[cause.kind]
@@ -83,6 +91,13 @@ async def raise_alarm(tx: Tx, cause: Cause, watchmen: Watchmen, *, now: datetime
     raised = Raised(alarm_id, cause.kind, severity, cause.subject, cause.facts, count)
     await _tell(tx, raised, watchmen, now=now)
     return raised
+
+
+async def _crowded(tx: Tx, cause: Cause) -> bool:
+    """Return whether enough subjects have alarms of this kind that one more is told as everybody's."""
+    since = cause.at - rules.CROWDED_WITHIN
+    told = await store.count_since(tx, cause.kind, since, but=rules.EVERYBODY)
+    return cause.subject != rules.EVERYBODY and told >= rules.MOST_SUBJECTS
 
 
 async def _tell(tx: Tx, raised: Raised, watchmen: Watchmen, *, now: datetime) -> None:

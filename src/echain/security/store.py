@@ -59,6 +59,15 @@ async def join(tx: Tx, cause: Cause, severity: Severity) -> Row | None:
     )
 
 
+async def count_since(tx: Tx, kind: str, since: datetime, *, but: str) -> int:
+    """Return how many alarms of a kind began after a moment, those of one subject left out."""
+    row = await tx.fetchrow(
+        "SELECT count(*) FROM alarms WHERE kind = $1 AND first_at > $2 AND subject <> $3", kind, since, but
+    )
+    assert row is not None, "an aggregate has a row"
+    return row["count"]
+
+
 async def insert(tx: Tx, alarm_id: UUID, cause: Cause, severity: Severity, *, joins_until: datetime) -> None:
     """Write a new alarm."""
     await tx.execute(

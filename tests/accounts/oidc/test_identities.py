@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
+import asyncpg
 import msgspec
 import pytest
 from tests.accounts.oidc.world import Answer, Front, Site, Visitor, serving
@@ -16,6 +17,7 @@ from tests.accounts.people import Wallet
 
 from echain.accounts import erasing, oidc
 from echain.accounts.oidcstore import STARTS
+from echain.accounts.store import ENDED_CHANNEL
 from echain.entry.datakeys import attend
 from echain.entry.privacy import holdings
 from echain.infra.crypto import DataKeys
@@ -224,6 +226,24 @@ async def test_unlinking_ends_the_sessions_that_the_identity_opened_and_no_other
     assert await ada.me() is not None
     await mallory.sign_in("ada")
     assert (await mallory.me())["userId"] != (await ada.me())["userId"], "a new user comes"
+
+
+async def test_every_process_hears_at_once_that_unlinking_ended_sessions(
+    site: Site, ada: Visitor, mallory: Visitor, wallet: Wallet
+) -> None:
+    await linked(ada, wallet)
+    await mallory.sign_in("ada")
+    session = (await mallory.me())["sessionId"]
+    (identity,) = await identities(ada)
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    listener = await asyncpg.connect(site.config.database_url)
+    try:
+        await listener.add_listener(ENDED_CHANNEL, lambda *told: heard.put_nowait(told[3]))
+        await ada.send("DELETE", f"/auth/identities/{identity['id']}")
+        async with asyncio.timeout(20):
+            assert await heard.get() == session
+    finally:
+        await listener.close()
 
 
 async def test_nobody_sees_or_unlinks_what_is_anothers(site: Site, ada: Visitor, mallory: Visitor) -> None:
