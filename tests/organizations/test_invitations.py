@@ -177,7 +177,8 @@ async def test_who_loses_a_role_leaves_no_invitation_behind_that_it_could_not_ma
     owner, manager = made.people["owner"], made.people["manager"]
     by_owner = {role: (await made.invite(owner, role)).data["token"] for role in ("gate", "manager", "owner")}
     by_manager = (await made.invite(manager, "gate")).data["token"]
-    await made.ask(made.founder, "PUT", f"/members/{await user_id(owner)}", {"role": "manager"})
+    demoted, unmaking = await user_id(owner), f"organization.unmake_owner:{await user_id(owner)}"
+    await made.ask(made.founder, "PUT", f"/members/{demoted}", {"role": "manager"}, confirm=unmaking)
     for role in ("manager", "owner"):
         assert code(await accept(await shop.person(), by_owner[role])) == OVER, role
     assert (await accept(await shop.person(), by_owner["gate"])).status == 200
@@ -185,21 +186,24 @@ async def test_who_loses_a_role_leaves_no_invitation_behind_that_it_could_not_ma
     assert code(await accept(manager, by_manager)) == OVER
 
 
-async def test_guessing_tokens_shuts_the_guesser_out(shop: Shop) -> None:
-    made, guest = await agency(shop), await shop.person()
+@pytest.mark.parametrize(
+    ("paths", "then"),
+    [(("accept", "decline") * 2, "accept"), (("offer",) * 4, "offer")],
+    ids=["known", "public"],
+)
+async def test_guessing_tokens_shuts_the_guesser_out(shop: Shop, paths: tuple[str, ...], then: str) -> None:
+    made, guest, neighbour = await agency(shop), await shop.person(), await shop.person()
     token = await made.token("gate")
-    limits = Limits(Quotas(None), Allowance(refusals=4), metrics=Metrics())
-    app = shop.application(limits)
-    for path in ("offer", "accept", "decline", "offer"):
-        guess = "eci_" + secrets.token_urlsafe(32)
-        answer = await Client(app, guest.client.defaults)(
-            "POST", f"{ORGANIZATIONS}/invitations/{path}", json_body={"token": guess}
-        )
-        assert code(answer) == UNKNOWN
-    answer = await Client(app, guest.client.defaults)(
-        "POST", f"{ORGANIZATIONS}/invitations/accept", json_body={"token": token}
-    )
-    assert code(answer) == (429, "auth.shut_out")
+    app = shop.application(Limits(Quotas(None), Allowance(refusals=4), metrics=Metrics()))
+
+    async def shown(person: Person, path: str, token: str) -> Any:
+        client = Client(app, person.client.defaults)
+        return await client("POST", f"{ORGANIZATIONS}/invitations/{path}", json_body={"token": token})
+
+    for path in paths:
+        assert code(await shown(guest, path, "eci_" + secrets.token_urlsafe(32))) == UNKNOWN
+    assert code(await shown(guest, then, token)) == (429, "auth.shut_out")
+    assert (await shown(neighbour, "accept", token)).status == 200
 
 
 @pytest.mark.parametrize(
