@@ -95,6 +95,7 @@ async def populate(made: World, theatre: Theatre, administrator: Wallet) -> None
         await made.sign_in(name)
     await made.sign_in("admin", administrator)
     without = ("finance", "walletless", "co-owner", "their finance", "their gate", "other finance")
+    without += ("other owner", "their owner")
     for name in (*without, "other gate"):
         await made.sign_in_without_wallet(name)
     await organizations(made)
@@ -121,8 +122,10 @@ async def organizations(made: World) -> None:
     for name, role, whose in (
         *((role, role, OURS) for role in ROLES[1:]),
         ("co-owner", "owner", OURS),
+        ("other owner", "owner", OURS),
         ("other finance", "finance", OURS),
         ("other gate", "gate", OURS),
+        ("their owner", "owner", THEIRS),
         ("their finance", "finance", THEIRS),
         ("their gate", "gate", THEIRS),
     ):
@@ -226,8 +229,10 @@ def absent(made: World) -> None:
         "user": str(uuid7()),
         "invitation": str(uuid7()),
     }
-    for kind in ("organization", "organization_wallet", "gate_member", "finance_member", "membership"):
+    for kind in ("organization", "organization_wallet", "membership"):
         made.add(kind, MISSING, Thing(parts))
+    for role in ("owner", "finance", "gate"):
+        made.add(f"{role}_member", MISSING, Thing(parts))
     for kind in ("gate_invitation", "finance_invitation"):
         made.add(kind, MISSING, Thing(parts))
 

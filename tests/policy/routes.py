@@ -27,6 +27,7 @@ HOOK: Final = "webhooks.subscription_not_found"
 LANGUAGES: Final = ("", "/de", "/es", "/fr", "/ja", "/ar")
 DELIVERY: Final = "webhooks.delivery_not_found"
 ORGANIZATION: Final = "organizations.not_found"
+UNMAKE: Final = "organization.unmake_owner"
 
 ROUTES: Final[dict[str, Policy | tuple[Policy, ...]]] = {
     # The system itself.
@@ -91,12 +92,14 @@ ROUTES: Final[dict[str, Policy | tuple[Policy, ...]]] = {
     "GET /api/v1/organizations/{id}/members": member(
         "organization", "GATE_STAFF", ORGANIZATION, "organizations:read"
     ),
-    "PUT /api/v1/organizations/{id}/members/{user}": member(
-        "gate_member", "MEMBERS", ORGANIZATION, "organizations:write"
+    "PUT /api/v1/organizations/{id}/members/{user}": (
+        member("gate_member", "MEMBERS", ORGANIZATION, "organizations:write"),
+        member("owner_member", "MEMBERS", ORGANIZATION, "organizations:write", confirm=UNMAKE),
     ),
     "DELETE /api/v1/organizations/{id}/members/{user}": (
         member("gate_member", "GATE_STAFF", ORGANIZATION, "organizations:write"),
         member("finance_member", "MEMBERS", ORGANIZATION, "organizations:write"),
+        member("owner_member", "MEMBERS", ORGANIZATION, "organizations:write", confirm=UNMAKE),
         owner("membership", ORGANIZATION, "organizations:write"),
     ),
     "GET /api/v1/organizations/{id}/audit": member(

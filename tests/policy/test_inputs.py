@@ -41,7 +41,7 @@ ALIKE = (
     {"user", "suspended_user"},
     {
         *("organization", "organization_wallet", "membership"),
-        *("gate_member", "finance_member", "gate_invitation", "finance_invitation"),
+        *("gate_member", "finance_member", "owner_member", "gate_invitation", "finance_invitation"),
     },
     {"subscription", "delivery", "delivery_alone"},
     {"ticket", "held"},
