@@ -84,6 +84,7 @@ BODIES: Final[dict[str, Content]] = {
     ),
     "PUT /api/v1/me/email": _always({"email": "somebody@example.com"}),
     "POST /api/v1/email/verify": _always({"token": "no"}),
+    "POST /api/v1/notifications/read": _always({}),
     "POST /api/v1/push/subscriptions": _always(PushBrowser("https://push.example.com/z").subscription),
 }
 """Bodies by route; those that are missing here have none."""

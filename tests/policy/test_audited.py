@@ -5,6 +5,7 @@ A new route that is no GET must be called here with success, or say why it chang
 
 from __future__ import annotations
 
+import ast
 import secrets
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -63,9 +64,9 @@ ELSEWHERE: Final[dict[str, str]] = {
 
 COUNT: Final = "SELECT last_value FROM audit_entries_position_seq"
 ENTRIES: Final = """
-    SELECT position, organization_id, at, action FROM audit_entries WHERE position > $1
+    SELECT position, organization_id, at, action, actor_id FROM audit_entries WHERE position > $1
     UNION ALL
-    SELECT position, organization_id, at, action FROM audit_arrivals WHERE position > $1
+    SELECT position, organization_id, at, action, actor_id FROM audit_arrivals WHERE position > $1
     ORDER BY position
 """
 
@@ -310,13 +311,14 @@ async def test_a_request_that_changes_something_is_audited(everything: World, na
         return
     database = everything.database
     async with database.begin():
-        before = await database.fetchval(COUNT)
+        before, began = await database.fetchval(COUNT), utc_now()
         answer = await SCENARIOS.get(name, partial(good_request, name=name))(everything)
         assert 200 <= answer.status < 300, (name, answer)
         rows = await database.fetch(ENTRIES, before)
     assert rows, f"{name} wrote nothing into the audit log, and NOT_AUDITED does not say why"
     last = rows[-1]
-    assert last["at"] is not None
+    assert began <= last["at"] <= utc_now(), (name, last["at"])
+    assert last["actor_id"] or "ANYONE" in {policy.who.name for policy in policies_of(name)}, name
     if name in SCENARIOS:
         return
     # What an organization's things are changed by stands in its own chain, where its owners can read it.
@@ -333,9 +335,22 @@ async def test_what_is_not_audited_is_a_route_that_there_is(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "place"), sorted(ELSEWHERE.items()))
 def test_what_is_called_elsewhere_is_looked_at_there(name: str, place: str) -> None:
+    """A test there asserts that the action is in the log; to have the word somewhere is not enough."""
     file, _, action = place.partition(" ")
     assert name in ROUTES
-    assert f'"{action}"' in (Path(__file__).parents[2] / file).read_text()
+    tree = ast.parse((Path(__file__).parents[2] / file).read_text())
+    tests = [
+        one for one in ast.walk(tree) if isinstance(one, ast.AsyncFunctionDef) and one.name[:5] == "test_"
+    ]
+    asserted = {
+        word.value
+        for one in tests
+        for line in ast.walk(one)
+        if isinstance(line, ast.Assert)
+        for word in ast.walk(line)
+        if isinstance(word, ast.Constant)
+    }
+    assert action in asserted
 
 
 @pytest.mark.asyncio(loop_scope="session")

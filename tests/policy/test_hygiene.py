@@ -6,11 +6,14 @@ import re
 
 import pytest
 from tests.edge.http_client import Answered
-from tests.policy.program import policies_of
-from tests.policy.requests import RAW, body_of, path_of
+from tests.policy.program import name_of, policies_of
+from tests.policy.requests import BODIES, RAW, body_of, path_of
 from tests.policy.routes import ROUTES
 from tests.policy.test_matrix import things_for
 from tests.policy.world import Caller, World
+
+from echain.edge.http import Endpoint, Nothing
+from echain.edge.http.body import RawBody
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -85,16 +88,19 @@ async def test_answers_that_belong_to_no_route_do_so_too(
     check(answer)
 
 
+def test_every_route_that_reads_json_is_tried_with_what_is_none(program: list[Endpoint]) -> None:
+    """Routes without a body read nothing, and pictures and others' webhooks are no JSON."""
+    assert {name_of(one) for one in program if one.body not in (Nothing, RawBody)} == set(BODIES)
+
+
 @pytest.mark.asyncio(loop_scope="session")
-@pytest.mark.parametrize("name", sorted(name for name in ROUTES if name.startswith("POST")))
+@pytest.mark.parametrize("name", sorted(name for name in BODIES if name.startswith("POST")))
 async def test_only_what_says_it_is_json_is_read(everything: World, name: str) -> None:
     """A form of another site can post neither JSON nor any other type (CORS asks before it does)."""
     named = {caller.name: caller for caller in everything.callers}
     caller = named["owner of the organization"]
     policy = policies_of(name)[0]
     _, thing = next(iter(things_for(everything, policy, caller)))
-    if body_of(name, thing) is None:
-        return
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""):
         forged = Caller(caller.name, {**caller.headers, "content-type": kind})
         answer = await everything.send(forged, "POST", path_of(name, thing), raw=b'{"a":1}')

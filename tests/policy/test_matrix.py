@@ -34,7 +34,11 @@ def things_for(made: World, policy: Policy, caller: Caller) -> Iterator[tuple[st
 
 
 def wrong(name: str, answer: Answered, expected: Refused | None) -> str:
-    """Return what is wrong with an answer, nothing when it is as the table says."""
+    """Return what is wrong with an answer, nothing when it is as the table says.
+
+    Who is let through may hear that it cannot be done now or like this: any 400 or 409 is taken, whatever its
+    code, for which one it is depends on the state of the thing, and the slices' tests judge that.
+    """
     if expected is not None:
         code = code_of(answer)
         if expected.is_told(answer.status, expected.code if code == PAGE else code):
@@ -43,7 +47,7 @@ def wrong(name: str, answer: Answered, expected: Refused | None) -> str:
     code = code_of(answer)
     if REFUSES_ALL.get(name) == code:
         return ""
-    judged = answer.status in (401, 403, 422) or answer.status >= 500
+    judged = answer.status in (401, 403, 422, 429) or answer.status >= 500
     missing = {each.missing for each in policies_of(name)} - {""}
     policy_code = answer.status == 404 and bool(missing) and code in {*missing, PAGE}
     return f"{answer.status} {code} instead of being let through" if judged or policy_code else ""
