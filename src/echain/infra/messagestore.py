@@ -326,7 +326,10 @@ async def blank(tx: Tx, channels: Sequence[str], kind: str) -> None:
     """
     # First the outbox, as in `outbox.revert`: what a relay is moving is found where it has moved it to.
     await tx.execute(
-        "UPDATE outbox SET data = $3 WHERE channels = ANY($1) AND type = $2", list(channels), kind, _BLANK
+        "UPDATE outbox SET data = $3 WHERE type = $2 AND string_to_array(channels, ' ') <@ $1::text[]",
+        list(channels),
+        kind,
+        _BLANK,
     )
     await tx.execute(
         "UPDATE messages SET data = $3 WHERE channel = ANY($1) AND type = $2", list(channels), kind, _BLANK
