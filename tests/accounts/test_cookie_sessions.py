@@ -320,7 +320,7 @@ async def test_two_tabs_that_refresh_at_once_stay_signed_in(
 async def test_a_refresh_cookie_that_was_used_ends_the_session(
     page: Page, clock: Clock, database: Database
 ) -> None:
-    stolen = replace(page.browser, cookies=dict(page.browser.cookies), client="203.0.113.66")
+    stolen = replace(page.browser, cookies=dict(page.browser.cookies), user_agent="curl/8.5.0")
     await page.send("POST", "/refresh")
     answer = await Page(stolen, page.csrf).send("POST", "/refresh")
     assert (answer.status, answer.code) == (401, "auth.refresh_reused")
