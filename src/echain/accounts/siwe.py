@@ -35,8 +35,8 @@ ISSUED_AFTER: Final = timedelta(seconds=60)
 """How far a wallet's clock may run ahead of ours."""
 
 # RFC 3986, appendix A. No class overlaps with what may follow it, so possessive repetition loses no match.
-# Only single characters are repeated so: until Python 3.11.4 a possessive group that failed midway kept what it
-# had taken (CPython issue 106052). Hence % stands in the classes, and `parse` looks at what follows it.
+# Only single characters are repeated so: until Python 3.11.4 a possessive group that failed midway kept what
+# it had taken (CPython issue 106052). Hence % stands in the classes, and `parse` looks at what follows it.
 _UNRESERVED: Final = r"A-Za-z0-9\-._~"
 _SUB_DELIMS: Final = r"!$&'()*+,;="
 _PCHARS: Final = rf"{_UNRESERVED}{_SUB_DELIMS}:@%"
