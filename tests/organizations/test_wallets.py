@@ -93,11 +93,20 @@ async def test_a_wallet_belongs_to_one_organization(shop: Shop) -> None:
     assert (await second.ask(person, "POST", "/wallets")).data["wallets"] == [person.text]
 
 
+async def removed(made: Agency, owner: Person) -> None:
+    """Have the founder remove another owner, and sign for it."""
+    who = await user_id(owner)
+    answer = await made.ask(
+        made.founder, "DELETE", f"/members/{who}", confirm=f"organization.unmake_owner:{who}"
+    )
+    assert answer.status == 200, answer.body
+
+
 async def test_who_holds_a_wallet_may_take_it_back_and_nobody_else_from_outside(shop: Shop) -> None:
     made = await staffed(shop)
     owner = made.people["owner"]
     await made.ask(owner, "POST", "/wallets")
-    await made.ask(made.founder, "DELETE", f"/members/{await user_id(owner)}")
+    await removed(made, owner)
     stranger = await shop.person()
     for wallet in (owner.text, made.founder.text):
         assert code(await made.ask(stranger, "DELETE", f"/wallets/{wallet}")) == (
@@ -116,7 +125,7 @@ async def test_who_was_removed_drafts_with_their_wallet_again_once_it_is_taken_o
     made = await staffed(shop)
     owner = made.people["owner"]
     await made.ask(owner, "POST", "/wallets")
-    await made.ask(made.founder, "DELETE", f"/members/{await user_id(owner)}")
+    await removed(made, owner)
     refused = await owner.client("POST", EVENTS, json_body=shop.content())
     assert code(refused) == (409, "organizations.wallet_taken")
     assert refused.error["details"] == {"organizationId": made.id}

@@ -109,7 +109,8 @@ async def test_a_new_subscription_hears_from_then_on(office: Office, office_url:
         async with asyncio.timeout(10):
             # Not before the relay has begun: until then there is no row, or nothing that it has moved.
             while not await office.database.fetchval(
-                "SELECT tip >= 3 AND sequence = tip FROM relay_handlers, relay_cursor WHERE name = $1",
+                "SELECT tip >= 3 AND sequence = tip AND NOT EXISTS (SELECT FROM outbox) "
+                "FROM relay_handlers, relay_cursor WHERE name = $1",
                 spread.NAME,
             ):
                 await asyncio.sleep(0.02)

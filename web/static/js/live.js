@@ -6,7 +6,8 @@ const LONGEST_PAUSE_MS = 30_000
 /**
  * Hear channels until `stop` is called.
  *
- * `heard` gets each message once, in order. `stale` is called when messages are lost for good: read the state anew.
+ * `heard` gets each message once, in order. `stale` is called when the state is to be read anew: once at the
+ * beginning, and when messages are lost for good.
  */
 export function listen (url, channels, { heard, stale }) {
   let socket = null
@@ -29,7 +30,10 @@ export function listen (url, channels, { heard, stale }) {
   function take (message) {
     if (message.type === 'subscribed') {
       pause = FIRST_PAUSE_MS
+      const first = after === null
       after ??= message.data.id
+      // What was told between the drawing of the page and now, nobody heard.
+      if (first) stale()
     } else if (message.type === 'resync') {
       after = message.id
       stale()
