@@ -196,10 +196,12 @@ async def test_changes_of_the_role_are_alarms_each_and_stand_in_the_audit_log(in
     ada = await inland.person()
     await inland.appoint(inland.boss, ada.text)
     await inland.dismiss(inland.boss, ada.text)
-    granted, revoked = await inland.alarms()
-    for alarm, change in ((granted, "granted"), (revoked, "revoked")):
+    alarms = await inland.alarms()
+    for alarm in alarms:
         assert (alarm["kind"], alarm["severity"], alarm["subject"]) == ("admin_changed", "severe", ada.text)
-        assert alarm["facts"] == {"change": change, "by": inland.boss.text}
+        assert alarm["facts"]["by"] == inland.boss.text
+    # Two jobs raise them, side by side.
+    assert sorted(alarm["facts"]["change"] for alarm in alarms) == ["granted", "revoked"]
     entries = (await inland.boss.client("GET", "/api/v1/admin/audit?action=admin.")).data
     assert [(one["action"], one["resource"], one["actor"]["address"]) for one in entries] == [
         ("admin.revoked", f"wallet:{ada.text}", inland.boss.text),

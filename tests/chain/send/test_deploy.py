@@ -142,7 +142,9 @@ async def test_a_factory_connected_elsewhere_is_refused(rpc: Rpc, database: Data
         sender | {"to": checksum(CREATE2_DEPLOYER), "data": to_hex(keccak(b"echain") + fresh[0].init_code)},
     )
     strange = abi.encode("setContracts(address,address)", [deployed.implementation, deployed.poap])
+    anvil.rpc("anvil_mine", "0x1")
     anvil.rpc("eth_sendTransaction", sender | {"to": checksum(fresh[0].address), "data": to_hex(strange)})
+    anvil.rpc("anvil_mine", "0x1")
     with pytest.raises(CodeDiffers, match="connected"):
         await deploy(rpc, database, OWNER, DEVNET, fee_bps=7, now=utc_now())
 
